@@ -1,0 +1,37 @@
+//! Compiles the `.proto` files under `api/` with protox, a compiler in Rust: no `protoc` is needed.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let api = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../api");
+    println!("cargo::rerun-if-changed={}", api.display());
+    let mut files = proto_files(&api)?;
+    files.sort();
+
+    let mut compiler = protox::Compiler::new([&api])?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
+
+    // Encoded by protox itself: a decoded `FileDescriptorSet` would lose the `aurae.cli.v0` options.
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
+
+    tonic_prost_build::configure()
+        .bytes(".aurae.observe.v0.LogEntry.data")
+        .btree_map(".")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+fn proto_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(proto_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "proto") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}

@@ -1,0 +1,30 @@
+//! The wire contract: messages, clients and servers generated from `api/` at build time.
+//!
+//! The documentation of every item stands in the `.proto` files, and is copied here.
+
+#![forbid(unsafe_code)]
+
+/// The encoded `FileDescriptorSet` of the whole API with its comments and options: what reflection
+/// serves and the command line is derived from.
+pub const FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Nests a generated package as a module tree.
+macro_rules! package {
+    ($name:ident, $package:literal) => {
+        #[doc = concat!("Package `", $package, "`.")]
+        pub mod $name {
+            #![expect(
+                clippy::all,
+                unused_qualifications,
+                reason = "generated; documented in the .proto files"
+            )]
+            tonic::include_proto!($package);
+        }
+    };
+}
+
+package!(cells, "aurae.cells.v0");
+package!(discovery, "aurae.discovery.v0");
+package!(node, "aurae.node.v0");
+package!(observe, "aurae.observe.v0");
