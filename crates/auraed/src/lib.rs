@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The daemon that owns a node, and the daemon inside every zone: one code, two entries.
+//!
+//! A request's way, and so the order in which to read: `server` → `gate` → `admit` → `service` →
+//! `runtime` → the `aurae-kernel` crate → `reply`.
+
+#![forbid(unsafe_code)]
+
+pub mod shutdown;
+pub mod status;
+pub mod zone;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+/// The entry of the node's daemon. `arguments[0]` is the program's name.
+pub fn main(arguments: Vec<OsString>) -> ExitCode {
+    let _ = arguments;
+    ExitCode::FAILURE
+}
+
+/// The daemon's version, as every interface reports it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

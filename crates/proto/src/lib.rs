@@ -6,8 +6,7 @@
 
 /// The encoded `FileDescriptorSet` of the whole API with its comments and options: what reflection
 /// serves and the command line is derived from.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Nests a generated package as a module tree.
 macro_rules! package {

@@ -1,0 +1,47 @@
+//! Whether the daemon's start succeeded: the phases that failed, kept for the API to tell.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// At most this many failures are kept: phases are a fixed table, so more means a loop gone wrong.
+const MAX_DEGRADED: usize = 64;
+
+/// A phase of the start that failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Degraded {
+    /// The phase, `mounts` for example.
+    pub phase: &'static str,
+    /// What went wrong, naming the operation and the object.
+    pub message: String,
+}
+
+/// The daemon's health; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    degraded: Arc<Mutex<Vec<Degraded>>>,
+}
+
+impl Status {
+    /// Records that a phase failed. The daemon goes on.
+    pub fn degrade(&self, phase: &'static str, message: impl Into<String>) {
+        let message = message.into();
+        tracing::error!(phase, message, "a phase failed; going on without it");
+        let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        if degraded.len() < MAX_DEGRADED {
+            degraded.push(Degraded { phase, message });
+        }
+    }
+
+    /// A phase that failed before has recovered: its failures are forgotten.
+    pub fn recover(&self, phase: &'static str) {
+        self.degraded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|degraded| degraded.phase != phase);
+    }
+
+    /// The phases that failed, in the order in which they did.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<Degraded> {
+        self.degraded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
