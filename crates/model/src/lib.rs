@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Names, paths and limits: what the wire says, parsed once at the edge. No I/O.
+//!
+//! **Invariant**: a value of a type of this crate is valid. The inside of the daemon never checks
+//! again.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod executable;
+mod limits;
+mod name;
+
+pub use error::Invalid;
+pub use executable::{Executable, Program};
+pub use limits::{
+    Cpu, CpuMax, Cpuset, Device, Io, IoDevice, Limits, List, Memory, Weight, parse_list,
+};
+pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};

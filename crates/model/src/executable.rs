@@ -1,0 +1,44 @@
+//! What is to be run in a cell.
+
+use crate::ExecutableName;
+
+/// A program to run, valid.
+#[derive(Clone, Debug)]
+pub struct Executable {
+    /// Its name in the cell.
+    pub name: ExecutableName,
+    /// What to execute.
+    pub program: Program,
+    /// For people.
+    pub description: String,
+    /// The environment beyond `PATH`; neither names nor values have NUL, names have no `=`.
+    pub env: Vec<(String, String)>,
+    /// The directory to start in, absolute.
+    pub working_directory: String,
+    /// How many bytes of output are kept; `None`: the daemon's setting.
+    pub log_capacity: Option<usize>,
+    /// The user to run as; `None`: the daemon's own.
+    pub uid: Option<u32>,
+    /// The group to run as; `None`: the daemon's own.
+    pub gid: Option<u32>,
+}
+
+/// What to execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// A command line for `/bin/sh -c`.
+    Shell(String),
+    /// The program (a path, or a name to look up in `PATH`) and its arguments; never empty.
+    Arguments(Vec<String>),
+}
+
+impl Program {
+    /// The argument vector, `argv[0]` first.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        match self {
+            Self::Shell(command) => vec!["/bin/sh".into(), "-c".into(), command.clone()],
+            Self::Arguments(arguments) => arguments.clone(),
+        }
+    }
+}
