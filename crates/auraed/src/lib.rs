@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod runtime;
 pub mod shutdown;
 pub mod status;
 pub mod zone;
