@@ -14,7 +14,8 @@ macro_rules! package {
         #[doc = concat!("Package `", $package, "`.")]
         pub mod $name {
             #![expect(
-                clippy::all,
+                clippy::allow_attributes,
+                clippy::allow_attributes_without_reason,
                 unused_qualifications,
                 reason = "generated; documented in the .proto files"
             )]

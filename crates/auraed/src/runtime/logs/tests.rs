@@ -8,7 +8,9 @@ use crate::runtime::logs::{LineSplitter, MIN_CAPACITY};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// All that a reader gets until its end: entries as `(channel, data, partial)`, and what it missed.
-fn drain(mut reader: Reader) -> (Vec<(Channel, Vec<u8>, bool)>, u64, u64) {
+type Drained = (Vec<(Channel, Vec<u8>, bool)>, u64, u64);
+
+fn drain(mut reader: Reader) -> Drained {
     let (mut entries, mut missed_entries, mut missed_bytes) = (Vec::new(), 0, 0);
     loop {
         match reader.step() {
