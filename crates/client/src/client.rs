@@ -1,0 +1,214 @@
+//! A connection to a node, and calls on it.
+
+use std::future::Future;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use tokio_stream::Stream;
+use tonic::client::Grpc;
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use crate::codec::RawCodec;
+use crate::config::{Node, NodeName};
+use crate::connect::Dialer;
+use crate::error::{ConnectError, report};
+use crate::tls;
+
+/// The largest message, sent or received: gRPC's usual bound, and the daemon's.
+pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a connection with calls on it may be silent before the node is asked whether it is
+/// still there, and how long it has to answer. A call on a dead link ends after the sum.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What requests say as their origin. The transport below is TLS of our own making.
+const ORIGIN: &str = "http://server.unsafe.aurae.io";
+
+/// A connection to a node; clones share it. Once it was lost, the next call connects again.
+#[derive(Clone)]
+pub struct Client {
+    node: NodeName,
+    channel: Channel,
+    dialer: Dialer,
+}
+
+impl Client {
+    /// Connects. It answers when the node has shown its certificate; whether the node accepts ours
+    /// shows at the first call.
+    pub async fn connect(node: &Node) -> Result<Self, ConnectError> {
+        let dialer = Dialer::new(node, tls::client_config(&node.identity)?);
+        let first = dialer.dial().await?;
+        let channel = channel(dialer.clone(), first);
+        Ok(Self { node: node.name.clone(), channel, dialer })
+    }
+
+    /// The node's name.
+    pub fn node(&self) -> &NodeName {
+        &self.node
+    }
+
+    /// For the typed clients that `aurae-proto` generates. [`Client::explain`] makes their transport
+    /// errors readable.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Why the connection was lost or not made again, where that is known.
+    pub fn connect_error(&self) -> Option<ConnectError> {
+        self.dialer.last_error.get()
+    }
+
+    /// Puts the reason into a status that says no more than that the transport failed. What a node
+    /// answered stays as it is.
+    pub fn explain(&self, status: Status) -> Status {
+        if std::error::Error::source(&status).is_none() {
+            return status;
+        }
+        if let Some(error) = self.connect_error() {
+            return Status::unavailable(report(&error));
+        }
+        match status.code() {
+            Code::Cancelled => Status::deadline_exceeded("the time for the call is over"),
+            // The transport's own words, from the innermost cause: what the kernel said.
+            _ => Status::unavailable(format!(
+                "the connection to {} was lost: {}",
+                self.node,
+                innermost(&status)
+            )),
+        }
+    }
+
+    /// Calls a unary RPC with a message that is encoded already. `path` is `/package.Service/Method`.
+    /// A `timeout` is sent along as the deadline, and kept here.
+    pub async fn unary(
+        &self,
+        path: &str,
+        message: Bytes,
+        metadata: MetadataMap,
+        timeout: Option<Duration>,
+    ) -> Result<Response<Bytes>, Status> {
+        let (path, request) = (parse_path(path)?, request(message, metadata, timeout));
+        let mut grpc = self.grpc();
+        self.bounded(timeout, async {
+            ready(&mut grpc).await?;
+            grpc.unary(request, path, RawCodec).await
+        })
+        .await
+    }
+
+    /// Calls a server-streaming RPC as [`Client::unary`] does. The `timeout` is sent along as the
+    /// deadline of the whole stream, and kept here until the stream begins.
+    pub async fn server_streaming(
+        &self,
+        path: &str,
+        message: Bytes,
+        metadata: MetadataMap,
+        timeout: Option<Duration>,
+    ) -> Result<Response<Streaming<Bytes>>, Status> {
+        let (path, request) = (parse_path(path)?, request(message, metadata, timeout));
+        let mut grpc = self.grpc();
+        self.bounded(timeout, async {
+            ready(&mut grpc).await?;
+            grpc.server_streaming(request, path, RawCodec).await
+        })
+        .await
+    }
+
+    /// Calls a client-streaming or a bidirectional RPC; a client-streaming one answers one message.
+    /// As [`Client::server_streaming`] otherwise.
+    pub async fn streaming(
+        &self,
+        path: &str,
+        messages: impl Stream<Item = Bytes> + Send + 'static,
+        metadata: MetadataMap,
+        timeout: Option<Duration>,
+    ) -> Result<Response<Streaming<Bytes>>, Status> {
+        let (path, request) = (parse_path(path)?, request(messages, metadata, timeout));
+        let mut grpc = self.grpc();
+        self.bounded(timeout, async {
+            ready(&mut grpc).await?;
+            grpc.streaming(request, path, RawCodec).await
+        })
+        .await
+    }
+
+    fn grpc(&self) -> Grpc<Channel> {
+        Grpc::new(self.channel.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    async fn bounded<T>(
+        &self,
+        timeout: Option<Duration>,
+        call: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let result = match timeout {
+            Some(timeout) => tokio::time::timeout(timeout, call)
+                .await
+                .unwrap_or_else(|_| Err(deadline_exceeded(timeout))),
+            None => call.await,
+        };
+        result.map_err(|status| self.explain(status))
+    }
+}
+
+fn deadline_exceeded(timeout: Duration) -> Status {
+    Status::deadline_exceeded(format!("no answer within {timeout:?}"))
+}
+
+fn innermost(status: &Status) -> String {
+    let mut error: &dyn std::error::Error = status;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// A channel that uses `first` and, once that was lost, dials again.
+fn channel(dialer: Dialer, first: crate::stream::WatchedStream) -> Channel {
+    let first = Arc::new(Mutex::new(Some(first)));
+    let connector = tower::service_fn(move |_| {
+        let (dialer, first) = (dialer.clone(), first.clone());
+        async move {
+            let made = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match made {
+                Some(stream) => Ok(TokioIo::new(stream)),
+                None => dialer.dial().await.map(TokioIo::new),
+            }
+        }
+    });
+    Endpoint::from_static(ORIGIN)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .connect_with_connector_lazy(connector)
+}
+
+fn parse_path(path: &str) -> Result<PathAndQuery, Status> {
+    if !path.starts_with('/') {
+        return Err(Status::invalid_argument(format!("`{path}` is no path of an RPC")));
+    }
+    PathAndQuery::from_str(path).map_err(|error| {
+        Status::invalid_argument(format!("`{path}` is no path of an RPC: {error}"))
+    })
+}
+
+fn request<T>(message: T, metadata: MetadataMap, timeout: Option<Duration>) -> Request<T> {
+    let mut request = Request::new(message);
+    *request.metadata_mut() = metadata;
+    if let Some(timeout) = timeout {
+        request.set_timeout(timeout);
+    }
+    request
+}
+
+async fn ready(grpc: &mut Grpc<Channel>) -> Result<(), Status> {
+    grpc.ready().await.map_err(|error| Status::from_error(error.into()))
+}

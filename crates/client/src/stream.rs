@@ -1,0 +1,126 @@
+//! A TLS connection that remembers why it broke.
+//!
+//! In TLS 1.3 a node judges our certificate after our side of the handshake is over: its alert
+//! arrives when the first request is under way, and HTTP/2 would report it as a closed connection.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::client::TlsStream;
+
+use crate::error::ConnectError;
+
+/// How much of what the node still said is looked at for an alert after a write failed: one TLS
+/// record.
+const LAST_WORDS_BYTES: usize = 16 * 1024;
+
+/// A socket of any kind.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+/// Why the last attempt at a connection failed, shared between a client and its connections.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LastError(Arc<Mutex<Option<ConnectError>>>);
+
+impl LastError {
+    pub(crate) fn set(&self, error: Option<ConnectError>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(crate) fn get(&self) -> Option<ConnectError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Tells what an I/O error of a connection means.
+pub(crate) type Explain = Arc<dyn Fn(&io::Error) -> Option<ConnectError> + Send + Sync>;
+
+/// A TLS connection that remembers why it broke.
+pub(crate) struct WatchedStream {
+    pub(crate) tls: TlsStream<Box<dyn Socket>>,
+    pub(crate) explain: Explain,
+    pub(crate) last_error: LastError,
+}
+
+impl WatchedStream {
+    fn note(&self, error: &io::Error) {
+        if let Some(explained) = (self.explain)(error) {
+            self.last_error.set(Some(explained));
+        }
+    }
+
+    /// After a failed write: what the node said before it closed is still there to be read.
+    fn note_last_words(&mut self, context: &mut Context<'_>) {
+        let mut bytes = [0; LAST_WORDS_BYTES];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        if let Poll::Ready(Err(error)) = Pin::new(&mut self.tls).poll_read(context, &mut buffer) {
+            self.note(&error);
+        }
+    }
+
+    fn watch<T>(
+        &mut self,
+        result: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &result {
+            self.note(error);
+            self.note_last_words(context);
+        }
+        result
+    }
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.tls).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &result {
+            this.note(error);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.tls).poll_write(context, bytes);
+        this.watch(result, context)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.tls).poll_flush(context);
+        this.watch(result, context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tls).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.tls).poll_write_vectored(context, slices);
+        this.watch(result, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tls.is_write_vectored()
+    }
+}
