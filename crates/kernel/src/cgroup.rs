@@ -1,0 +1,331 @@
+//! Control groups, version 2 (`Documentation/admin-guide/cgroup-v2.rst` of the kernel).
+//!
+//! A [`Cgroup`] is an open directory: every file below it is reached through its descriptor, so that
+//! neither a renamed path nor another mount namespace can lead an operation elsewhere.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// How often a removal is tried while the kernel still says "busy".
+const REMOVE_TRIES: usize = 64;
+
+/// Files of a cgroup are small: one read of this many bytes takes nearly all of them.
+const READ_CHUNK: usize = 4096;
+
+/// Where cgroup v2 is mounted, from `/proc/self/mountinfo`; `None` where it is not.
+///
+/// A hybrid host has it beside version 1, without controllers; that is still a mount of version 2.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn mount_point() -> Result<Option<PathBuf>> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")
+        .map_err(|error| Error::new("read /proc/self/mountinfo", errno(&error)))?;
+    Ok(find_mount(&mounts))
+}
+
+/// The mount point of the first mount of type `cgroup2` (proc_pid_mountinfo(5)).
+fn find_mount(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        (filesystem.split(' ').next() == Some("cgroup2"))
+            .then(|| mount.split(' ').nth(4).map(PathBuf::from))
+            .flatten()
+    })
+}
+
+/// The path of this process's cgroup below the mount, from `/proc/self/cgroup`.
+///
+/// # Errors
+/// The file cannot be read, or has no line for version 2.
+pub fn own_path() -> Result<PathBuf> {
+    let text = std::fs::read_to_string("/proc/self/cgroup")
+        .map_err(|error| Error::new("read /proc/self/cgroup", errno(&error)))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        .map(PathBuf::from)
+        .ok_or_else(|| Error::new("find this process's cgroup (version 2)", Errno::NOENT))
+}
+
+/// An open cgroup.
+#[derive(Debug)]
+pub struct Cgroup {
+    directory: OwnedFd,
+    /// Below the mount point, for people and errors.
+    path: PathBuf,
+}
+
+impl Cgroup {
+    /// Opens the cgroup at `path` below the mount point `mount`.
+    ///
+    /// # Errors
+    /// It does not exist, or may not be read.
+    pub fn open(mount: &Path, path: &Path) -> Result<Self> {
+        let directory = openat(CWD, mount.join(path), directory_flags(), Mode::empty())
+            .context(|| format!("open cgroup /{}", path.display()))?;
+        Ok(Self { directory, path: path.to_owned() })
+    }
+
+    /// A cgroup whose directory was opened by somebody else; `path` is for people and errors.
+    #[must_use]
+    pub fn from_directory(directory: OwnedFd, path: PathBuf) -> Self {
+        Self { directory, path }
+    }
+
+    /// Where it is below the mount point.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the child `name`, which must not exist.
+    ///
+    /// # Errors
+    /// `EEXIST`, or what else the kernel says.
+    pub fn create_child(&self, name: &str) -> Result<Self> {
+        mkdirat(&self.directory, name, Mode::from(0o755))
+            .context(|| format!("create cgroup {}", self.path.join(name).display()))?;
+        self.open_child(name)
+    }
+
+    /// Opens the child `name`.
+    ///
+    /// # Errors
+    /// It does not exist.
+    pub fn open_child(&self, name: &str) -> Result<Self> {
+        let path = self.path.join(name);
+        let directory = openat(&self.directory, name, directory_flags(), Mode::empty())
+            .context(|| format!("open cgroup {}", path.display()))?;
+        Ok(Self { directory, path })
+    }
+
+    /// The names of the children, sorted.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn children(&self) -> Result<BTreeSet<String>> {
+        let operation = || format!("list cgroup {}", self.path.display());
+        let mut names = BTreeSet::new();
+        for entry in Dir::read_from(&self.directory).context(operation)? {
+            let entry = entry.context(operation)?;
+            let name = entry.file_name().to_string_lossy();
+            if entry.file_type() == FileType::Directory && name != "." && name != ".." {
+                names.insert(name.into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// Reads a file; `None` where the kernel has no such file (a controller that is not enabled).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn read(&self, file: &str) -> Result<Option<String>> {
+        let operation = || format!("read {}", self.path.join(file).display());
+        let opened =
+            match openat(&self.directory, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+                Err(Errno::NOENT) => return Ok(None),
+                opened => opened.context(operation)?,
+            };
+        let mut bytes = Vec::new();
+        let mut chunk = [0; READ_CHUNK];
+        loop {
+            match rustix::io::read(&opened, &mut chunk) {
+                Ok(0) => break,
+                Ok(count) => bytes.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                Err(Errno::INTR) => {}
+                // A controller whose hardware or driver is not there, as `io.pressure` without PSI.
+                Err(Errno::OPNOTSUPP) => return Ok(None),
+                Err(errno) => return Err(Error::new(operation(), errno)),
+            }
+        }
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Writes a value to a file.
+    ///
+    /// # Errors
+    /// What the kernel says; `ENOENT` where the controller is not enabled.
+    pub fn write(&self, file: &str, value: &str) -> Result<()> {
+        let operation = || format!("write {value:?} to {}", self.path.join(file).display());
+        let opened = openat(&self.directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .context(operation)?;
+        rustix::io::write(&opened, value.as_bytes()).context(operation)?;
+        Ok(())
+    }
+
+    /// Whether there is such a file: whether the controller it belongs to is enabled here.
+    #[must_use]
+    pub fn has(&self, file: &str) -> bool {
+        rustix::fs::accessat(&self.directory, file, rustix::fs::Access::EXISTS, AtFlags::empty())
+            .is_ok()
+    }
+
+    /// The controllers that may be enabled for children (`cgroup.controllers`).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn controllers(&self) -> Result<BTreeSet<String>> {
+        let text = self.read("cgroup.controllers")?.unwrap_or_default();
+        Ok(text.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Enables every controller there is for the children (`cgroup.subtree_control`), and answers
+    /// those that are enabled then.
+    ///
+    /// One the kernel refuses (a realtime process keeps `cpu` from being enabled, for example) does
+    /// not keep the others from it.
+    ///
+    /// # Errors
+    /// What the kernel says on reading.
+    pub fn enable_controllers(&self) -> Result<BTreeSet<String>> {
+        let available = self.controllers()?;
+        let all: Vec<String> = available.iter().map(|name| format!("+{name}")).collect();
+        if !all.is_empty() && self.write("cgroup.subtree_control", &all.join(" ")).is_err() {
+            for one in &all {
+                // Refused ones are missing from what is read back below.
+                let _ = self.write("cgroup.subtree_control", one);
+            }
+        }
+        let enabled = self.read("cgroup.subtree_control")?.unwrap_or_default();
+        Ok(enabled.split_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Moves the calling process into this cgroup.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn enter(&self) -> Result<()> {
+        self.write("cgroup.procs", "0")
+    }
+
+    /// The processes in this cgroup itself, not below, as this process's pid namespace numbers them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn processes(&self) -> Result<Vec<Pid>> {
+        let text = self.read("cgroup.procs")?.unwrap_or_default();
+        Ok(text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect())
+    }
+
+    /// Sends SIGKILL to every process in the subtree, those that fork meanwhile too (Linux 5.14).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn kill(&self) -> Result<()> {
+        self.write("cgroup.kill", "1")
+    }
+
+    /// Opens `cgroup.events`, which polls as readable with priority (`POLLPRI`) whenever it changes.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn events(&self) -> Result<Events> {
+        let file = openat(
+            &self.directory,
+            "cgroup.events",
+            OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+            Mode::empty(),
+        )
+        .context(|| format!("open {}", self.path.join("cgroup.events").display()))?;
+        Ok(Events { file })
+    }
+
+    /// Removes the child `name` and everything below it; none of them may have a process.
+    ///
+    /// A child that is gone already is removed.
+    ///
+    /// # Errors
+    /// `EBUSY` when a process is left, or what else the kernel says.
+    pub fn remove_child(&self, name: &str) -> Result<()> {
+        match self.open_child(name) {
+            Ok(child) => {
+                for below in child.children()? {
+                    child.remove_child(&below)?;
+                }
+            }
+            Err(Error { errno: Errno::NOENT, .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let mut outcome = Err(Errno::BUSY);
+        // A process that has just ended may still be leaving when its cgroup says it is empty: the
+        // kernel takes a task off after `cgroup.events` was updated.
+        for _ in 0..REMOVE_TRIES {
+            outcome = unlinkat(&self.directory, name, AtFlags::REMOVEDIR);
+            match outcome {
+                Ok(()) | Err(Errno::NOENT) => return Ok(()),
+                Err(Errno::BUSY) => std::thread::yield_now(),
+                Err(_) => break,
+            }
+        }
+        outcome.context(|| format!("remove cgroup {}", self.path.join(name).display()))
+    }
+}
+
+impl AsFd for Cgroup {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
+/// An open `cgroup.events`.
+#[derive(Debug)]
+pub struct Events {
+    file: OwnedFd,
+}
+
+impl Events {
+    /// Whether a process is in the subtree. Reading also arms the poll for the next change.
+    ///
+    /// # Errors
+    /// `ENODEV` once the cgroup was removed, or what else the kernel says.
+    pub fn populated(&self) -> Result<bool> {
+        let mut chunk = [0; READ_CHUNK];
+        let count =
+            rustix::io::pread(&self.file, &mut chunk, 0).context(|| "read cgroup.events")?;
+        let text = chunk.get(..count).unwrap_or_default();
+        Ok(text.split(|&byte| byte == b'\n').any(|line| line == b"populated 1"))
+    }
+}
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl std::os::fd::AsRawFd for Events {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.file.as_raw_fd()
+    }
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW
+}
+
+fn errno(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mount_of_version_2_is_found_on_a_hybrid_host() {
+        let mounts = "30 1 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+                      31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+                      32 30 0:28 / /sys/fs/cgroup/unified rw shared:1 - cgroup2 cgroup2 rw\n";
+        assert_eq!(find_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(find_mount("31 30 0:27 / /x rw - cgroup cgroup rw,cpu\n"), None);
+    }
+}

@@ -1,0 +1,113 @@
+//! Processes: their end, their signals, and what a process says of itself.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// Reaps one child that has ended, any of them; `None` when there is none at the moment.
+///
+/// # Errors
+/// What the kernel says.
+pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => {
+                if let Some(exit) = ended(status) {
+                    return Ok(Some((pid, exit)));
+                }
+            }
+            Ok(None) | Err(Errno::CHILD) => return Ok(None),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::new("wait for any child", errno)),
+        }
+    }
+}
+
+/// Waits for one child to end, and reaps it.
+///
+/// # Errors
+/// `ECHILD` when it was reaped already, or what else the kernel says.
+pub(crate) fn reap(pid: Pid) -> Result<()> {
+    loop {
+        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(errno) => {
+                return Err(Error::new(
+                    format!("wait for process {}", pid.as_raw_nonzero()),
+                    errno,
+                ));
+            }
+        }
+    }
+}
+
+fn ended(status: WaitStatus) -> Option<Exit> {
+    let code = status.exit_status().map(Exit::Code);
+    code.or_else(|| status.terminating_signal().map(Exit::Signal))
+}
+
+/// Sends a signal to the process behind a pidfd: never to another one that got its number.
+///
+/// # Errors
+/// `ESRCH` when it has ended, or what else the kernel says.
+pub fn signal_pidfd(pidfd: BorrowedFd<'_>, signal: Signal) -> Result<()> {
+    rustix::process::pidfd_send_signal(pidfd, signal)
+        .context(|| format!("send signal {}", signal.as_raw()))
+}
+
+/// Sends a signal to a process by its number; one that has ended is no error.
+///
+/// # Errors
+/// What the kernel says.
+pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
+    match rustix::process::kill_process(pid, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(errno) => Err(Error::new(
+            format!("send signal {} to process {}", signal.as_raw(), pid.as_raw_nonzero()),
+            errno,
+        )),
+    }
+}
+
+/// A signal by its number, 1 to 64; `None` for what is no signal, or is kept by the C library.
+#[must_use]
+pub fn parse_signal(number: i32) -> Option<Signal> {
+    Signal::from_named_raw(number).or_else(|| {
+        (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then(|| {
+            // SAFETY: a real-time signal between the C library's SIGRTMIN and SIGRTMAX is one that
+            // programs may use, which is what `from_raw_unchecked` asks for.
+            unsafe { Signal::from_raw_unchecked(number) }
+        })
+    })
+}
+
+/// Makes this process the one that orphaned descendants are given to (`PR_SET_CHILD_SUBREAPER`).
+///
+/// # Errors
+/// What the kernel says.
+pub fn become_subreaper() -> Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context(|| "become the subreaper")
+}
+
+/// Sets the name that `ps` shows for this process (`PR_SET_NAME`), at most 15 bytes.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_name(name: &std::ffi::CStr) -> Result<()> {
+    rustix::thread::set_name(name).context(|| "set the process's name")
+}

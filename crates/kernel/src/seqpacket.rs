@@ -1,0 +1,140 @@
+//! The private line between a daemon and the daemon of a zone: a pair of connected sockets that keep
+//! the bounds of messages (unix(7), `SOCK_SEQPACKET`).
+//!
+//! A message may name a process: the sender gives the pid as its own pid namespace numbers it, the
+//! kernel checks that it exists, and the receiver gets the number that *its* pid namespace has for the
+//! same process (`SCM_CREDENTIALS`).
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::cmsg_space;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, UCred,
+};
+use rustix::process::Pid;
+
+use crate::Result;
+use crate::error::Context;
+
+/// No message is longer; a longer one is an error for its sender.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+
+/// One end of the line.
+#[derive(Debug)]
+pub struct Line {
+    socket: OwnedFd,
+}
+
+/// A message.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What was sent.
+    pub bytes: Vec<u8>,
+    /// The process that the sender named, or the sender itself, as the receiver numbers it; `None`
+    /// where the receiver's pid namespace does not have it.
+    pub process: Option<Pid>,
+}
+
+impl Line {
+    /// Makes both ends. They are close-on-exec and do not block.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn pair() -> Result<(Self, Self)> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+            None,
+        )
+        .context(|| "make a socket pair")?;
+        rustix::net::sockopt::set_socket_passcred(&ours, true)
+            .context(|| "ask for credentials on a socket")?;
+        Ok((Self { socket: ours }, Self { socket: theirs }))
+    }
+
+    /// An end that was inherited.
+    #[must_use]
+    pub fn from_socket(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+
+    /// Sends a message; `process` is named to the receiver.
+    ///
+    /// # Errors
+    /// `EAGAIN` when the receiver is behind, `EPIPE` when it is gone, or what else the kernel says.
+    pub fn send(&self, bytes: &[u8], process: Option<Pid>) -> Result<()> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmCredentials(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if let Some(pid) = process {
+            let credentials =
+                UCred { pid, uid: rustix::process::geteuid(), gid: rustix::process::getegid() };
+            control.push(SendAncillaryMessage::ScmCredentials(credentials));
+        }
+        rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(bytes)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )
+        .context(|| "send a message to a zone's other end")?;
+        Ok(())
+    }
+
+    /// Takes the next message; `None` at the end of the line.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there is none yet, or what else the kernel says.
+    pub fn receive(&self) -> Result<Option<Message>> {
+        let mut bytes = vec![0; MAX_MESSAGE];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let received = rustix::net::recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )
+        .context(|| "receive a message from a zone's other end")?;
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        bytes.truncate(received.bytes);
+        let process = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmCredentials(credentials) => Some(credentials.pid),
+            _ => None,
+        });
+        Ok(Some(Message { bytes, process }))
+    }
+}
+
+impl AsFd for Line {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl AsRawFd for Line {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_a_process() {
+        let (ours, theirs) = Line::pair().unwrap();
+        theirs.send(b"hello", Some(rustix::process::getpid())).unwrap();
+        let message = ours.receive().unwrap().unwrap();
+        assert_eq!(message.bytes, b"hello");
+        assert_eq!(message.process, Some(rustix::process::getpid()));
+        drop(theirs);
+        assert_eq!(ours.receive().unwrap(), None);
+    }
+}

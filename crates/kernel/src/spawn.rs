@@ -1,0 +1,440 @@
+//! Starting a process: `clone3(2)` straight into its cgroup and namespaces, then `execve(2)`.
+//!
+//! `CLONE_VM | CLONE_VFORK` keep the page tables from being copied: the child runs on a stack of its
+//! own in the parent's memory, the calling thread sleeps until the child has executed the program or
+//! has ended, and a failure of the child's is a plain variable in that memory. Until then the child
+//! may do nothing but system calls: other threads go on in the same memory.
+//!
+//! ```text
+//! parent: prepare ─ clone3 ─ (asleep) ───────────────────────── read the outcome
+//! child:             └─ descriptors ─ session ─ directory ─ ids ─ signals ─ execve ─┘
+//! ```
+
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+use rustix::io::Errno;
+use rustix::process::Pid;
+
+use crate::process::reap;
+
+#[cfg(not(target_arch = "x86_64"))]
+compile_error!(
+    "process start is written for x86_64; other architectures need their own `clone3_vfork`"
+);
+
+/// The child's stack: it runs a dozen system calls, a few hundred bytes deep.
+const STACK_SIZE: usize = 16 * 1024;
+
+/// A process has at most this many descriptors given to it; they become 0, 1, 2, ….
+pub const MAX_DESCRIPTORS: usize = 16;
+
+/// Handled signals get their default disposition in the child (clone(2)).
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+
+/// The child is born in the cgroup given (clone(2)).
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Namespaces that a process gets of its own (namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Namespaces {
+    /// Own pid, mount, ipc and uts namespaces.
+    pub process: bool,
+    /// An own network namespace.
+    pub network: bool,
+}
+
+impl Namespaces {
+    fn flags(self) -> u64 {
+        let process =
+            libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let flags = if self.process { process } else { 0 }
+            | if self.network { libc::CLONE_NEWNET } else { 0 };
+        // The flags are bits of an `int`; none of these is its sign.
+        u64::from(flags.unsigned_abs())
+    }
+}
+
+/// What to execute.
+#[derive(Clone, Copy, Debug)]
+pub enum Image<'a> {
+    /// A file by its path; relative paths start at the working directory.
+    Path(&'a CStr),
+    /// An open file.
+    Descriptor(BorrowedFd<'a>),
+}
+
+/// A process to start.
+#[derive(Debug)]
+pub struct Spawn<'a> {
+    /// What to execute.
+    pub image: Image<'a>,
+    /// `argv`.
+    pub arguments: &'a [CString],
+    /// The whole environment: `NAME=value`.
+    pub environment: &'a [CString],
+    /// The cgroup it is born in; `None`: the caller's.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+    /// Its descriptors: the first becomes 0, and so on; no other is inherited. At most
+    /// [`MAX_DESCRIPTORS`].
+    pub descriptors: &'a [BorrowedFd<'a>],
+    /// The directory it starts in; `None`: the caller's.
+    pub directory: Option<&'a CStr>,
+    /// Its user; `None`: the caller's.
+    pub uid: Option<u32>,
+    /// Its group; `None`: the caller's.
+    pub gid: Option<u32>,
+}
+
+/// A process that was started. It is a child of the caller, who reaps it.
+#[derive(Debug)]
+pub struct Child {
+    /// Its number, in the caller's pid namespace.
+    pub pid: Pid,
+    /// The process itself.
+    pub pidfd: OwnedFd,
+}
+
+/// Why a process was not started; there is none then.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {step}")]
+pub struct SpawnError {
+    /// What was tried.
+    pub step: Step,
+    /// What the kernel said.
+    #[source]
+    pub errno: Errno,
+}
+
+/// A step on the way to a new process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Step {
+    /// Copying descriptors in the parent.
+    Prepare,
+    /// `clone3`.
+    Clone,
+    /// Putting descriptors in their places.
+    Descriptors,
+    /// `setsid`.
+    Session,
+    /// `chdir`.
+    Directory,
+    /// `setgroups` and `setresgid`.
+    Group,
+    /// `setresuid`.
+    User,
+    /// Default signal dispositions, nothing blocked.
+    Signals,
+    /// `execve`.
+    Execute,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Prepare => "copy the new process's descriptors",
+            Self::Clone => "create the process (clone3)",
+            Self::Descriptors => "put the new process's descriptors in place",
+            Self::Session => "start a session",
+            Self::Directory => "enter the working directory",
+            Self::Group => "set the group",
+            Self::User => "set the user",
+            Self::Signals => "reset the signals",
+            Self::Execute => "execute the program",
+        })
+    }
+}
+
+impl Spawn<'_> {
+    /// Starts the process. When it answers `Ok`, the program was executed.
+    ///
+    /// # Errors
+    /// The step that the kernel refused; the child, if there was one, has been reaped.
+    pub fn start(&self) -> Result<Child, SpawnError> {
+        let failed = |step| move |errno| SpawnError { step, errno };
+        if self.descriptors.len() > MAX_DESCRIPTORS {
+            return Err(failed(Step::Prepare)(Errno::MFILE));
+        }
+        // Sources above every target: putting one in place then never overwrites another.
+        let owned: Vec<OwnedFd> = self
+            .descriptors
+            .iter()
+            .map(|descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, MAX_DESCRIPTORS as RawFd))
+            .collect::<Result<_, _>>()
+            .map_err(failed(Step::Prepare))?;
+        let sources: Vec<RawFd> = owned.iter().map(AsRawFd::as_raw_fd).collect();
+        let arguments = null_terminated(self.arguments);
+        let environment = null_terminated(self.environment);
+        let mut plan = Plan {
+            spawn: self,
+            sources: &sources,
+            arguments: &arguments,
+            environment: &environment,
+            step: Step::Clone,
+            errno: 0,
+        };
+        let child = clone_vfork(&mut plan).map_err(failed(Step::Clone))?;
+        if plan.errno != 0 {
+            // It told why and ended; the daemon's own reaper may have been faster.
+            let _ = reap(child.pid);
+            return Err(failed(plan.step)(Errno::from_raw_os_error(plan.errno)));
+        }
+        Ok(child)
+    }
+}
+
+/// Pointers to the strings, and a null pointer behind them.
+fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
+    strings.iter().map(|string| string.as_ptr()).chain([ptr::null()]).collect()
+}
+
+/// What the child needs, made before it exists, and where it leaves what went wrong.
+struct Plan<'a> {
+    spawn: &'a Spawn<'a>,
+    sources: &'a [RawFd],
+    arguments: &'a [*const c_char],
+    environment: &'a [*const c_char],
+    step: Step,
+    errno: c_int,
+}
+
+/// Makes the child with every signal blocked, so that no handler of the parent's runs in it.
+fn clone_vfork(plan: &mut Plan<'_>) -> Result<Child, Errno> {
+    // The ABI wants the stack aligned to 16 bytes, which is the alignment of `u128`.
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_SIZE / size_of::<u128>()];
+    let mut pidfd: c_int = -1;
+    // SAFETY: all zero is a valid `clone_args`: every feature off (clone(2)).
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    arguments.flags =
+        u64::from(flags.unsigned_abs()) | CLONE_CLEAR_SIGHAND | plan.spawn.namespaces.flags();
+    arguments.pidfd = (&raw mut pidfd).addr() as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.stack = stack.as_mut_ptr().addr() as u64;
+    arguments.stack_size = STACK_SIZE as u64;
+    if let Some(cgroup) = plan.spawn.cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = cgroup.as_raw_fd() as u64;
+    }
+
+    let before = block_signals()?;
+    // SAFETY: the stack is a live allocation of the size given, 16-byte aligned, and used by the
+    // child alone, which has executed or ended when this returns (CLONE_VFORK). `run_child` never
+    // returns and only makes system calls. `plan` outlives the call for the same reason.
+    let result =
+        unsafe { clone3_vfork(&raw const arguments, run_child, ptr::from_mut(plan).cast()) };
+    restore_signals(&before);
+
+    let pid = match i32::try_from(result) {
+        Ok(pid) if pid > 0 => Pid::from_raw(pid).ok_or(Errno::INVAL)?,
+        Ok(errno) => return Err(Errno::from_raw_os_error(-errno)),
+        Err(_) => return Err(Errno::INVAL),
+    };
+    // SAFETY: `clone3` succeeded with CLONE_PIDFD, so the kernel stored a new descriptor that
+    // nobody else owns.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// `clone3` whose child calls `entry(data)` on its own stack.
+///
+/// A function of the C library cannot be used: its child would return into the caller's frame, on a
+/// stack that it does not have.
+///
+/// # Safety
+/// `arguments` must give the child a stack that lives until it has executed or ended; `entry` must
+/// not return, and do only what is allowed in memory shared with running threads.
+unsafe fn clone3_vfork(
+    arguments: *const libc::clone_args,
+    entry: extern "C" fn(*mut c_void) -> !,
+    data: *mut c_void,
+) -> c_long {
+    let result: c_long;
+    // SAFETY: `syscall` clobbers rcx and r11 beside rax, all told to the compiler. In the child rax is
+    // 0 and rsp the top of its own stack, aligned to 16, as the ABI wants it before a call.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") arguments,
+            in("rsi") size_of::<libc::clone_args>(),
+            in("r12") entry,
+            in("r13") data,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    result
+}
+
+/// The child's life before it executes. It shares the parent's memory: system calls only.
+extern "C" fn run_child(data: *mut c_void) -> ! {
+    // SAFETY: `data` is the parent's `plan`, which lives while the parent sleeps, and which nobody
+    // else looks at meanwhile.
+    let plan = unsafe { &mut *data.cast::<Plan<'_>>() };
+    let Err((step, errno)) = become_program(plan);
+    plan.step = step;
+    plan.errno = errno;
+    loop {
+        // SAFETY: `_exit` ends this process and touches no memory.
+        unsafe { libc::syscall(libc::SYS_exit_group, 127) };
+    }
+}
+
+/// Answers only if a step fails.
+fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_int)> {
+    let spawn = plan.spawn;
+    for (target, source) in plan.sources.iter().enumerate() {
+        system_call(Step::Descriptors, libc::SYS_dup3, [*source as c_long, target as c_long, 0])?;
+    }
+    system_call(Step::Session, libc::SYS_setsid, [0; 3])?;
+    if let Some(gid) = spawn.gid {
+        system_call(Step::Group, libc::SYS_setgroups, [0; 3])?;
+        system_call(Step::Group, libc::SYS_setresgid, [c_long::from(gid); 3])?;
+    }
+    if let Some(uid) = spawn.uid {
+        system_call(Step::User, libc::SYS_setresuid, [c_long::from(uid); 3])?;
+    }
+    if let Some(directory) = spawn.directory {
+        system_call(Step::Directory, libc::SYS_chdir, [directory.as_ptr().addr() as c_long, 0, 0])?;
+    }
+    default_signals()?;
+    let arguments = plan.arguments.as_ptr().addr() as c_long;
+    let environment = plan.environment.as_ptr().addr() as c_long;
+    let (directory, path, flags) = match spawn.image {
+        Image::Path(path) => (libc::AT_FDCWD, path, 0),
+        Image::Descriptor(file) => (file.as_raw_fd(), c"", libc::AT_EMPTY_PATH),
+    };
+    // SAFETY: the path and both arrays are null-terminated and live in the parent's memory.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            c_long::from(directory),
+            path.as_ptr(),
+            arguments,
+            environment,
+            c_long::from(flags),
+        );
+    }
+    Err((Step::Execute, last_errno()))
+}
+
+/// Ignored signals stay ignored over `execve`, blocked ones blocked: a program expects neither.
+/// Handled ones were reset by CLONE_CLEAR_SIGHAND.
+fn default_signals() -> Result<(), (Step, c_int)> {
+    // The kernel's own `struct sigaction`: all zero is SIG_DFL with no flags.
+    let default = [0_u64; 4];
+    let size = size_of::<u64>() as c_long;
+    for signal in [libc::SIGPIPE, libc::SIGHUP, libc::SIGCHLD] {
+        let pointer = default.as_ptr().addr() as c_long;
+        // SAFETY: the kernel reads one `sigaction` of 32 bytes from `default`, and writes none.
+        let result = unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, c_long::from(signal), pointer, 0 as c_long, size)
+        };
+        if result < 0 {
+            return Err((Step::Signals, last_errno()));
+        }
+    }
+    let empty = 0_u64;
+    // SAFETY: the kernel reads one signal set of 8 bytes from `empty`, and writes none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK as c_long,
+            (&raw const empty).addr() as c_long,
+            0 as c_long,
+            size,
+        )
+    };
+    if result < 0 { Err((Step::Signals, last_errno())) } else { Ok(()) }
+}
+
+/// A system call that takes numbers, or pointers to what the parent prepared.
+fn system_call(step: Step, number: c_long, arguments: [c_long; 3]) -> Result<(), (Step, c_int)> {
+    let [first, second, third] = arguments;
+    // SAFETY: the callers pass calls that read at most a string that lives, and write no memory.
+    let result = unsafe { libc::syscall(number, first, second, third) };
+    if result < 0 { Err((step, last_errno())) } else { Ok(()) }
+}
+
+/// The error of the system call that has just failed.
+fn last_errno() -> c_int {
+    // SAFETY: the address of the calling thread's `errno`: the sleeping parent's, which the child
+    // shares (no CLONE_SETTLS) and which nobody else reads.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: the pointer is valid for the life of the thread.
+    unsafe { *errno }
+}
+
+/// Blocks every signal for the calling thread, and answers what was blocked before.
+fn block_signals() -> Result<libc::sigset_t, Errno> {
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigfillset` writes the whole set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: `all` was written; `before` is written on success.
+    let result =
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    if result != 0 {
+        return Err(Errno::from_raw_os_error(result));
+    }
+    // SAFETY: written, since the call succeeded.
+    Ok(unsafe { before.assume_init() })
+}
+
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: `before` is a valid set; no old set is asked for. It cannot fail with SIG_SETMASK.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawn(program: &CStr, arguments: &[&CStr], uid: Option<u32>) -> Result<Child, SpawnError> {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let arguments: Vec<CString> = arguments.iter().map(|&argument| argument.into()).collect();
+        Spawn {
+            image: Image::Path(program),
+            arguments: &arguments,
+            environment: &[],
+            cgroup: None,
+            namespaces: Namespaces::default(),
+            descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
+            directory: Some(c"/"),
+            uid,
+            gid: None,
+        }
+        .start()
+    }
+
+    #[test]
+    fn a_program_is_executed_with_its_arguments() {
+        let child = spawn(c"/bin/sh", &[c"sh", c"-c", c"exit 7"], None).unwrap();
+        let (_, status) =
+            rustix::process::waitpid(Some(child.pid), rustix::process::WaitOptions::empty())
+                .unwrap()
+                .unwrap();
+        assert_eq!(status.exit_status(), Some(7));
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_leaves_no_child() {
+        let error = spawn(c"/no/such/program", &[c"x"], None).unwrap_err();
+        assert_eq!((error.step, error.errno), (Step::Execute, Errno::NOENT));
+        let error = spawn(c"/etc/passwd", &[c"x"], None).unwrap_err();
+        assert_eq!((error.step, error.errno), (Step::Execute, Errno::ACCESS));
+    }
+}

@@ -1,0 +1,153 @@
+//! What a process does to itself to become the init of a zone, single-threaded still.
+
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::{Errno, FdFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::thread::UnshareFlags;
+
+use crate::error::Context;
+use crate::{Error, Result};
+
+/// Descriptors of a zone's daemon: what each number is, agreed upon between parent and zone.
+pub const LINE: RawFd = 3;
+/// The listening socket.
+pub const LISTENER: RawFd = 4;
+/// The directory of the zone's cgroup.
+pub const CGROUP: RawFd = 5;
+
+/// What a zone's daemon is born with.
+#[derive(Debug)]
+pub struct Inheritance {
+    /// The line to the parent.
+    pub line: OwnedFd,
+    /// The listening socket.
+    pub listener: OwnedFd,
+    /// The directory of the zone's cgroup.
+    pub cgroup: OwnedFd,
+}
+
+impl Inheritance {
+    /// Takes over the inherited descriptors. To be called before anything else opens one.
+    ///
+    /// # Errors
+    /// One of them is not open (this process was not started by a daemon), or they were taken before.
+    pub fn take() -> Result<Self> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Err(Error::new("take over the zone's descriptors again", Errno::ALREADY));
+        }
+        Ok(Self { line: inherit(LINE)?, listener: inherit(LISTENER)?, cgroup: inherit(CGROUP)? })
+    }
+}
+
+/// Takes over one descriptor, and makes it close-on-exec. Called once for each.
+fn inherit(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: only borrowed for the call that finds out whether it is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC)
+        .context(|| format!("take over descriptor {number}"))?;
+    // SAFETY: it is open, and nobody owns it: it was inherited, and `TAKEN` lets this happen once.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Makes the cgroup that this process stands in the root of its cgroup namespace
+/// (cgroup_namespaces(7)).
+///
+/// # Errors
+/// What the kernel says.
+pub fn unshare_cgroup() -> Result<()> {
+    // SAFETY: only CLONE_FILES endangers Rust's view of descriptors, and it is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
+        .context(|| "unshare the cgroup namespace")
+}
+
+/// Keeps the mounts of this mount namespace from the one it was copied from; what is mounted there
+/// later still comes in.
+///
+/// # Errors
+/// What the kernel says.
+pub fn isolate_mounts() -> Result<()> {
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
+        .context(|| "make the mounts the zone's own")
+}
+
+/// Mounts this pid namespace's `/proc`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn mount_proc() -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("proc", "/proc", "proc", flags, None).context(|| "mount /proc")
+}
+
+/// Mounts this network namespace's `/sys`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn mount_sys() -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("sysfs", "/sys", "sysfs", flags, None).context(|| "mount /sys")
+}
+
+/// Mounts this cgroup namespace's view of the cgroups.
+///
+/// # Errors
+/// What the kernel says; a missing `/sys/fs/cgroup` is one.
+pub fn mount_cgroup() -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, None).context(|| "mount /sys/fs/cgroup")
+}
+
+/// Sets the host name of this uts namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn set_hostname(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes()).context(|| format!("set the host name {name}"))
+}
+
+/// Brings the loopback interface of this network namespace up (netdevice(7)).
+///
+/// # Errors
+/// What the kernel says.
+pub fn loopback_up() -> Result<()> {
+    let operation = || "bring the loopback interface up";
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .context(operation)?;
+    // SAFETY: all zero is a valid `ifreq`: an empty name and no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as i16 | libc::IFF_RUNNING as i16;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which lives here.
+    let result = unsafe {
+        libc::ioctl(
+            std::os::fd::AsRawFd::as_raw_fd(&socket),
+            libc::SIOCSIFFLAGS,
+            &raw const request,
+        )
+    };
+    if result < 0 {
+        let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
+        return Err(Error::new(operation(), errno));
+    }
+    Ok(())
+}
+
+/// Opens this process's own executable, to start it again whatever becomes of the file.
+///
+/// # Errors
+/// What the kernel says.
+pub fn own_image() -> Result<OwnedFd> {
+    rustix::fs::openat(CWD, "/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| "open /proc/self/exe")
+}
