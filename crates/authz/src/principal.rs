@@ -1,0 +1,194 @@
+//! Who asks.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// How a principal's name was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// A SPIFFE ID: the URI of the certificate's subject alternative name.
+    Spiffe,
+    /// The first DNS name of the certificate's subject alternative name.
+    Dns,
+    /// The common name of the certificate's subject.
+    CommonName,
+    /// The certificate names nobody: its serial number.
+    Serial,
+    /// The daemon above a zone, on the zone's own socket.
+    Parent,
+}
+
+impl Form {
+    /// The form as the audit log spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Spiffe => "spiffe",
+            Self::Dns => "dns",
+            Self::CommonName => "common-name",
+            Self::Serial => "serial",
+            Self::Parent => "parent",
+        }
+    }
+}
+
+/// Who asks. Cheap to clone. Two principals are the same only if their forms are: a common name
+/// cannot pass for a SPIFFE ID.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    form: Form,
+    name: Arc<str>,
+}
+
+/// The scheme of a SPIFFE ID.
+const SPIFFE: &str = "spiffe://";
+
+impl Principal {
+    /// The principal of a certificate: its SPIFFE ID, else its first DNS name, else its common name,
+    /// else its serial number.
+    ///
+    /// A certificate with more than one URI is no SVID (X.509-SVID, section 2), so its URIs do not
+    /// count.
+    #[must_use]
+    pub fn of_certificate(
+        uris: &[&str],
+        dns_names: &[&str],
+        common_name: Option<&str>,
+        serial: &str,
+    ) -> Self {
+        if let [uri] = uris
+            && is_spiffe_id(uri)
+        {
+            return Self::new(Form::Spiffe, uri);
+        }
+        if let Some(name) = dns_names.first() {
+            return Self::new(Form::Dns, name);
+        }
+        match common_name {
+            Some(name) if !name.is_empty() => Self::common_name(name),
+            _ => Self::new(Form::Serial, serial),
+        }
+    }
+
+    /// A principal that is known by a common name.
+    #[must_use]
+    pub fn common_name(name: &str) -> Self {
+        Self::new(Form::CommonName, name)
+    }
+
+    /// The daemon above a zone.
+    #[must_use]
+    pub fn parent() -> Self {
+        Self::new(Form::Parent, "parent")
+    }
+
+    fn new(form: Form, name: &str) -> Self {
+        Self { form, name: name.into() }
+    }
+
+    /// How the name was found.
+    #[must_use]
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            Form::Serial => write!(formatter, "certificate {}", self.name),
+            _ => formatter.write_str(&self.name),
+        }
+    }
+}
+
+/// Whether `uri` is a SPIFFE ID: a trust domain of `a-z 0-9 . - _`, and a path of non-empty segments
+/// of `A-Z a-z 0-9 . - _` that are neither `.` nor `..` (SPIFFE-ID, section 2).
+fn is_spiffe_id(uri: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(SPIFFE) else { return false };
+    let (trust_domain, path) = match rest.split_once('/') {
+        Some((trust_domain, path)) => (trust_domain, Some(path)),
+        None => (rest, None),
+    };
+    let plain = |byte: u8| matches!(byte, b'.' | b'-' | b'_') || byte.is_ascii_digit();
+    !trust_domain.is_empty()
+        && trust_domain.bytes().all(|byte| plain(byte) || byte.is_ascii_lowercase())
+        && path.is_none_or(|path| {
+            path.split('/').all(|segment| {
+                !matches!(segment, "" | "." | "..")
+                    && segment.bytes().all(|byte| plain(byte) || byte.is_ascii_alphabetic())
+            })
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(uris: &[&str], dns_names: &[&str], common_name: Option<&str>) -> (Form, String) {
+        let principal = Principal::of_certificate(uris, dns_names, common_name, "2a");
+        (principal.form(), principal.name().to_owned())
+    }
+
+    #[test]
+    fn a_spiffe_id_comes_first() {
+        let found = named(&["spiffe://aurae.local/user/alice"], &["a.example"], Some("bob"));
+        assert_eq!(found, (Form::Spiffe, "spiffe://aurae.local/user/alice".into()));
+    }
+
+    #[test]
+    fn then_the_dns_name_then_the_common_name_then_the_serial_number() {
+        assert_eq!(
+            named(&["https://x.example"], &["a.example", "b.example"], Some("bob")),
+            (Form::Dns, "a.example".into())
+        );
+        assert_eq!(named(&[], &[], Some("bob")), (Form::CommonName, "bob".into()));
+        assert_eq!(named(&[], &[], Some("")), (Form::Serial, "2a".into()));
+        assert_eq!(named(&[], &[], None), (Form::Serial, "2a".into()));
+    }
+
+    #[test]
+    fn two_uris_are_no_identity() {
+        let found = named(&["spiffe://a/b", "spiffe://a/c"], &[], Some("bob"));
+        assert_eq!(found, (Form::CommonName, "bob".into()));
+    }
+
+    #[test]
+    fn a_common_name_does_not_pass_for_a_spiffe_id() {
+        let name = "spiffe://aurae.local/user/alice";
+        assert_ne!(
+            Principal::of_certificate(&[name], &[], None, ""),
+            Principal::of_certificate(&[], &[], Some(name), "")
+        );
+    }
+
+    #[test]
+    fn malformed_ids_are_told_apart() {
+        for good in ["spiffe://a", "spiffe://a.b-c_1/x/Y.z"] {
+            assert!(is_spiffe_id(good), "{good}");
+        }
+        for bad in [
+            "",
+            "spiffe://",
+            "spiffe:///x",
+            "SPIFFE://a/x",
+            "spiffe://A/x",
+            "spiffe://a/",
+            "spiffe://a//x",
+            "spiffe://a/../x",
+            "spiffe://a:1/x",
+            "spiffe://u@a/x",
+            "spiffe://a/x?q",
+            "spiffe://a/x#f",
+            "spiffe://a/%2e",
+        ] {
+            assert!(!is_spiffe_id(bad), "{bad}");
+        }
+    }
+}
