@@ -5,7 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admit;
+pub mod gate;
+pub mod reply;
 pub mod runtime;
+pub mod server;
+pub mod service;
 pub mod shutdown;
 pub mod status;
 pub mod zone;

@@ -1,0 +1,19 @@
+//! From a wire message to a valid request, and from a permit for a method to one for a resource.
+//!
+//! What comes out of here is never checked again.
+
+use aurae_authz::Permit;
+use tonic::Request;
+
+/// A request that did not come through the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the request carries no permit; this is a bug of the daemon, please report it")]
+pub struct NoPermit;
+
+/// Takes the permit that the gate put beside the request.
+///
+/// # Errors
+/// There is none: the request came around the gate.
+pub fn permit<T>(request: &mut Request<T>) -> Result<Permit, NoPermit> {
+    request.extensions_mut().remove::<Permit>().ok_or(NoPermit)
+}

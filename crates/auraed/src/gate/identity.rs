@@ -1,0 +1,34 @@
+//! From a peer's certificate to a principal. The certificate was verified by then.
+
+use aurae_authz::Principal;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
+
+/// A certificate that passed verification and still cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer's certificate cannot be read: {0}")]
+pub struct UnreadableCertificate(String);
+
+/// Who the certificate (DER) is for.
+///
+/// # Errors
+/// It cannot be read.
+pub fn principal_of_certificate(der: &[u8]) -> Result<Principal, UnreadableCertificate> {
+    let unreadable = |error: &dyn std::fmt::Display| UnreadableCertificate(error.to_string());
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(&error))?;
+    let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
+    let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
+    let (mut uris, mut dns_names) = (Vec::new(), Vec::new());
+    for name in names {
+        match name {
+            GeneralName::URI(uri) => uris.push(*uri),
+            GeneralName::DNSName(name) => dns_names.push(*name),
+            _ => {}
+        }
+    }
+    let common_name =
+        certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let serial = certificate.raw_serial_as_string();
+    Ok(Principal::of_certificate(&uris, &dns_names, common_name, &serial))
+}

@@ -1,0 +1,96 @@
+//! Who asks, whether they may, and the record that they did.
+//!
+//! ```text
+//! connection  peer certificate ──▶ Principal                         once
+//! request     Principal × method ──▶ Permit ──▶ Api::call            or PERMISSION_DENIED
+//!             audit record: opened here, closed with the trailers
+//! ```
+
+mod audit;
+mod deadline;
+mod identity;
+
+pub use audit::AuditedBody;
+pub use identity::{UnreadableCertificate, principal_of_certificate};
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aurae_authz::{Action, Principal, authorize};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tonic::body::Body;
+
+use crate::reply;
+use crate::service::Api;
+use audit::Record;
+
+/// A request that the gate turned away.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The caller's deadline passed before the answer was there.
+    #[error("the deadline that the caller set passed before the answer was there")]
+    DeadlinePassed,
+    /// The `grpc-timeout` header is malformed.
+    #[error("grpc-timeout {0:?} is not 1 to 8 digits and one of H, M, S, m, u, n")]
+    BadDeadline(String),
+}
+
+/// The only way to the API. Clones share the numbering of requests.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    api: Api,
+    requests: Arc<AtomicU64>,
+}
+
+impl Gate {
+    /// A gate before `api`.
+    #[must_use]
+    pub fn new(api: Api) -> Self {
+        Self { api, requests: Arc::default() }
+    }
+
+    /// The gate for one connection: its peer is known.
+    #[must_use]
+    pub fn admit(&self, principal: Principal, peer: String) -> Admitted {
+        Admitted { gate: self.clone(), principal, peer: peer.into() }
+    }
+}
+
+/// A connection whose peer is known.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    gate: Gate,
+    principal: Principal,
+    peer: Arc<str>,
+}
+
+impl Admitted {
+    async fn answer(self, request: Request<Incoming>) -> Response<AuditedBody> {
+        let action = Action::new(request.uri().path());
+        let number = self.gate.requests.fetch_add(1, Ordering::Relaxed);
+        let record = Record::open(number, self.principal.clone(), self.peer, action.clone());
+        let response = match authorize(&self.principal, action) {
+            Ok(permit) => {
+                let request = request.map(Body::new);
+                deadline::bounded(request, |request| self.gate.api.call(permit, request)).await
+            }
+            Err(denied) => reply::status(&denied).into_http(),
+        };
+        record.attach(response)
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Admitted {
+    type Response = Response<AuditedBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let admitted = self.clone();
+        Box::pin(async move { Ok(admitted.answer(request).await) })
+    }
+}

@@ -1,0 +1,25 @@
+//! The server's bounds. Each is far above what a well-behaved client needs, and keeps the memory and
+//! the time that a misbehaving one can take.
+
+use std::time::Duration;
+
+/// Connections at once, over all listeners. Beyond, new ones wait in the kernel's backlog.
+pub const MAX_CONNECTIONS: usize = 1024;
+/// TLS handshakes at once: they are where a stranger costs most.
+pub const MAX_HANDSHAKES: usize = 128;
+/// How long a TLS handshake may take; on a slow link it needs two round trips.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Requests at once on one connection. Each `Wait` and each followed log holds one.
+pub const MAX_STREAMS: u32 = 1024;
+/// The bytes of a request message: the default of gRPC implementations, and far above any request.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// The bytes of a request's headers.
+pub const MAX_HEADER_BYTES: u32 = 16 << 10;
+/// How long a connection may be silent before the peer is asked whether it is still there.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long the peer has to say that it is.
+pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The pause after a failed `accept`: descriptors may have run out, and trying at once would spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long open requests may go on once the daemon has stopped everything else.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);

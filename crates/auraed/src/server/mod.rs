@@ -1,0 +1,207 @@
+//! Listeners, TLS, connections and their limits. **Read this first.**
+//!
+//! ```text
+//! listener ─accept─▶ handshake ─verified─▶ HTTP/2 connection ─request─▶ gate
+//!    │                   └─refused: logged with the reason
+//!    └─ shutdown asked for: no more connections, and open ones take no more requests
+//! ```
+//!
+//! **Invariant**: what is read from a peer before its certificate was verified is read by rustls alone.
+
+mod limits;
+mod listen;
+mod tls;
+
+pub use limits::*;
+pub use listen::{Address, BadAddress, ListenError, Listener, SocketFile};
+pub use tls::{HandshakeFailure, TlsError, TlsFiles, server_config};
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aurae_authz::Principal;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::UnixListener;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+
+use crate::gate::{Gate, principal_of_certificate};
+use crate::service::Api;
+use crate::shutdown::Shutdown;
+
+/// What all listeners of a daemon share. Clones are the same server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    gate: Gate,
+    shutdown: Shutdown,
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    /// Set when open connections are to be cut.
+    cut: watch::Sender<bool>,
+}
+
+/// Serves a zone's listener, whose one peer is the daemon above, until the shutdown is asked for and
+/// open requests have ended or [`DRAIN_TIMEOUT`] has passed.
+pub async fn serve_plain(listener: UnixListener, api: Api, shutdown: Shutdown) {
+    let server = Server::new(api, shutdown);
+    server.serve(Listener::Unix(listener, None), None).await;
+    server.drain(DRAIN_TIMEOUT).await;
+}
+
+impl Server {
+    /// A server for `api`. It begins to end when `shutdown` is asked for.
+    #[must_use]
+    pub fn new(api: Api, shutdown: Shutdown) -> Self {
+        Self {
+            gate: Gate::new(api),
+            shutdown,
+            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            cut: watch::Sender::new(false),
+        }
+    }
+
+    /// Accepts connections until the shutdown is asked for. Without `tls` the peer is taken for the
+    /// daemon above: only for a socket that nobody else can reach.
+    pub async fn serve(&self, listener: Listener, tls: Option<Arc<ServerConfig>>) {
+        let tls = tls.map(TlsAcceptor::from);
+        loop {
+            let accepted = tokio::select! {
+                _ = self.shutdown.wait() => return,
+                accepted = self.accept(&listener, tls.is_some()) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer, slots)) => {
+                    let connection = Connection { server: self.clone(), peer, slots };
+                    tokio::spawn(connection.run(stream, tls.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for a free slot first, so that what cannot be served stays in the kernel's backlog.
+    async fn accept(
+        &self,
+        listener: &Listener,
+        handshake: bool,
+    ) -> io::Result<(Box<dyn listen::Stream>, String, Slots)> {
+        let connection = acquire(&self.connections).await?;
+        let handshake = match handshake {
+            true => Some(acquire(&self.handshakes).await?),
+            false => None,
+        };
+        let (stream, peer) = listener.accept().await?;
+        Ok((stream, peer, Slots { connection, handshake }))
+    }
+
+    /// Waits until all connections have ended, at most `timeout`; then cuts those that are left. For
+    /// after [`Self::serve`] has returned.
+    pub async fn drain(&self, timeout: Duration) {
+        let all = u32::try_from(MAX_CONNECTIONS).unwrap_or(u32::MAX);
+        if tokio::time::timeout(timeout, self.connections.acquire_many(all)).await.is_err() {
+            let left = MAX_CONNECTIONS - self.connections.available_permits();
+            tracing::info!(connections = left, "cutting connections that are still open");
+            self.cut.send_replace(true);
+        }
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit> {
+    // The semaphores are never closed.
+    Arc::clone(semaphore).acquire_owned().await.map_err(io::Error::other)
+}
+
+/// What a connection takes up.
+struct Slots {
+    connection: OwnedSemaphorePermit,
+    handshake: Option<OwnedSemaphorePermit>,
+}
+
+struct Connection {
+    server: Server,
+    peer: String,
+    slots: Slots,
+}
+
+impl Connection {
+    async fn run(self, stream: Box<dyn listen::Stream>, tls: Option<TlsAcceptor>) {
+        let Some(tls) = tls else {
+            return self.serve(stream, Principal::parent()).await;
+        };
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+        let outcome = tokio::select! {
+            _ = self.server.shutdown.wait() => return,
+            outcome = handshake => outcome,
+        };
+        let peer = self.peer.as_str();
+        let stream = match outcome {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let reason = HandshakeFailure(&error);
+                return tracing::warn!(peer, %reason, "refused a TLS handshake");
+            }
+            Err(_elapsed) => {
+                let reason = "the handshake took too long";
+                return tracing::warn!(peer, reason, "refused a TLS handshake");
+            }
+        };
+        let (_, session) = stream.get_ref();
+        // The verifier admits no session without a certificate.
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        match certificate.map(|certificate| principal_of_certificate(certificate)) {
+            Some(Ok(principal)) => self.serve(stream, principal).await,
+            Some(Err(reason)) => tracing::warn!(peer, %reason, "refused a TLS handshake"),
+            None => tracing::warn!(peer, reason = "no certificate", "refused a TLS handshake"),
+        }
+    }
+
+    async fn serve(
+        mut self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+        principal: Principal,
+    ) {
+        drop(self.slots.handshake.take());
+        tracing::debug!(peer = self.peer, %principal, "connected");
+        let service = self.server.gate.admit(principal, self.peer.clone());
+        let connection = http().serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut cut = self.server.cut.subscribe();
+        let outcome = tokio::select! {
+            outcome = connection.as_mut() => outcome,
+            _ = self.server.shutdown.wait() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    outcome = connection => outcome,
+                    _ = cut.wait_for(|cut| *cut) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(
+                peer = self.peer,
+                error = crate::reply::text(&error),
+                "connection lost"
+            );
+        }
+        drop(self.slots.connection);
+    }
+}
+
+fn http() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
+}
