@@ -80,6 +80,16 @@ impl Cgroup {
         Self { directory, path }
     }
 
+    /// The same cgroup, opened once more.
+    ///
+    /// # Errors
+    /// There are too many descriptors.
+    pub fn try_clone(&self) -> Result<Self> {
+        let directory = rustix::io::fcntl_dupfd_cloexec(&self.directory, 0)
+            .context(|| format!("copy the descriptor of cgroup {}", self.path.display()))?;
+        Ok(Self { directory, path: self.path.clone() })
+    }
+
     /// Where it is below the mount point.
     #[must_use]
     pub fn path(&self) -> &Path {

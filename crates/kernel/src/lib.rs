@@ -1,12 +1,13 @@
 //! Safe wrappers over what the daemon needs of Linux: the only home of `unsafe` beside the VMM.
 //!
-//! **Invariants**: every descriptor is owned (`OwnedFd`) and close-on-exec; no wrapper is async and
-//! none starts a thread; an error names the operation and carries the kernel's own word.
+//! **Invariants**: every descriptor is owned (`OwnedFd`) and close-on-exec; none starts a
+//! thread, and only `readiness` knows of an async runtime; an error names the operation and carries the kernel's own word.
 
 mod error;
 
 pub mod cgroup;
 pub mod process;
+pub mod readiness;
 pub mod seqpacket;
 pub mod spawn;
 pub mod zone;

@@ -111,3 +111,24 @@ pub fn become_subreaper() -> Result<()> {
 pub fn set_name(name: &std::ffi::CStr) -> Result<()> {
     rustix::thread::set_name(name).context(|| "set the process's name")
 }
+
+/// What keeps the OOM killer away from a daemon: workloads go first (proc_pid_oom_score_adj(5)).
+pub const OOM_SCORE_PROTECTED: &str = "-1000";
+
+/// Sets this process's `oom_score_adj`.
+///
+/// # Errors
+/// What the kernel says: lowering it needs `CAP_SYS_RESOURCE`.
+pub fn set_oom_score(score: &str) -> Result<()> {
+    std::fs::write("/proc/self/oom_score_adj", score).map_err(|error| {
+        Error::new("set the OOM score", Errno::from_io_error(&error).unwrap_or(Errno::IO))
+    })
+}
+
+/// Whether the process behind a pidfd has ended: the pidfd polls as readable then (pidfd_open(2)).
+#[must_use]
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    let mut polled = [rustix::event::PollFd::from_borrowed_fd(pidfd, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    matches!(rustix::event::poll(&mut polled, Some(&now)), Ok(1..))
+}

@@ -88,6 +88,8 @@ pub struct Spawn<'a> {
     pub uid: Option<u32>,
     /// Its group; `None`: the caller's.
     pub gid: Option<u32>,
+    /// Its `oom_score_adj` (proc_pid_oom_score_adj(5)), as text; `None`: the caller's.
+    pub oom_score: Option<&'a CStr>,
 }
 
 /// A process that was started. It is a child of the caller, who reaps it.
@@ -124,6 +126,8 @@ pub enum Step {
     Session,
     /// `chdir`.
     Directory,
+    /// `oom_score_adj`.
+    OomScore,
     /// `setgroups` and `setresgid`.
     Group,
     /// `setresuid`.
@@ -142,6 +146,7 @@ impl std::fmt::Display for Step {
             Self::Descriptors => "put the new process's descriptors in place",
             Self::Session => "start a session",
             Self::Directory => "enter the working directory",
+            Self::OomScore => "set the OOM score",
             Self::Group => "set the group",
             Self::User => "set the user",
             Self::Signals => "reset the signals",
@@ -300,6 +305,9 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
         system_call(Step::Descriptors, libc::SYS_dup3, [*source as c_long, target as c_long, 0])?;
     }
     system_call(Step::Session, libc::SYS_setsid, [0; 3])?;
+    if let Some(score) = spawn.oom_score {
+        set_oom_score(score)?;
+    }
     if let Some(gid) = spawn.gid {
         system_call(Step::Group, libc::SYS_setgroups, [0; 3])?;
         system_call(Step::Group, libc::SYS_setresgid, [c_long::from(gid); 3])?;
@@ -329,6 +337,18 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
         );
     }
     Err((Step::Execute, last_errno()))
+}
+
+/// The kernel lets a vfork child have a score of its own, though it shares the parent's memory.
+fn set_oom_score(score: &CStr) -> Result<(), (Step, c_int)> {
+    let path = c"/proc/self/oom_score_adj".as_ptr().addr() as c_long;
+    let flags = c_long::from(libc::O_WRONLY | libc::O_CLOEXEC);
+    let file = system_call(Step::OomScore, libc::SYS_open, [path, flags, 0])?;
+    let text = score.as_ptr().addr() as c_long;
+    let length = score.count_bytes() as c_long;
+    system_call(Step::OomScore, libc::SYS_write, [file, text, length])?;
+    system_call(Step::OomScore, libc::SYS_close, [file, 0, 0])?;
+    Ok(())
 }
 
 /// Ignored signals stay ignored over `execve`, blocked ones blocked: a program expects neither.
@@ -362,11 +382,15 @@ fn default_signals() -> Result<(), (Step, c_int)> {
 }
 
 /// A system call that takes numbers, or pointers to what the parent prepared.
-fn system_call(step: Step, number: c_long, arguments: [c_long; 3]) -> Result<(), (Step, c_int)> {
+fn system_call(
+    step: Step,
+    number: c_long,
+    arguments: [c_long; 3],
+) -> Result<c_long, (Step, c_int)> {
     let [first, second, third] = arguments;
     // SAFETY: the callers pass calls that read at most a string that lives, and write no memory.
     let result = unsafe { libc::syscall(number, first, second, third) };
-    if result < 0 { Err((step, last_errno())) } else { Ok(()) }
+    if result < 0 { Err((step, last_errno())) } else { Ok(result) }
 }
 
 /// The error of the system call that has just failed.
@@ -409,20 +433,22 @@ mod tests {
         Spawn {
             image: Image::Path(program),
             arguments: &arguments,
-            environment: &[],
+            environment: &[c"PATH=/usr/bin:/bin".into()],
             cgroup: None,
             namespaces: Namespaces::default(),
             descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
             directory: Some(c"/"),
             uid,
             gid: None,
+            oom_score: Some(c"7"),
         }
         .start()
     }
 
     #[test]
     fn a_program_is_executed_with_its_arguments() {
-        let child = spawn(c"/bin/sh", &[c"sh", c"-c", c"exit 7"], None).unwrap();
+        let script = c"exit $(cat /proc/self/oom_score_adj)";
+        let child = spawn(c"/bin/sh", &[c"sh", c"-c", script], None).unwrap();
         let (_, status) =
             rustix::process::waitpid(Some(child.pid), rustix::process::WaitOptions::empty())
                 .unwrap()

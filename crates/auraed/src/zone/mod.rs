@@ -1,5 +1,7 @@
 //! The daemon inside a zone.
 
+pub mod protocol;
+
 use std::process::ExitCode;
 
 /// The entry of a zone's daemon.

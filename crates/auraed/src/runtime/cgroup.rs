@@ -1,0 +1,40 @@
+//! Waiting for a cgroup to become empty.
+
+use aurae_kernel::cgroup::{Cgroup, Events};
+use aurae_kernel::{Errno, Error, Result, readiness};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A cgroup whose emptiness can be awaited.
+#[derive(Debug)]
+pub struct Watched {
+    events: AsyncFd<Events>,
+}
+
+impl Watched {
+    /// Watches `cgroup`.
+    ///
+    /// # Errors
+    /// `cgroup.events` cannot be opened or polled.
+    pub fn new(cgroup: &Cgroup) -> Result<Self> {
+        let events = readiness::register(cgroup.events()?, Interest::PRIORITY)
+            .map_err(|error| poll_failed(&error))?;
+        Ok(Self { events })
+    }
+
+    /// Waits until no process is left in the subtree.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub async fn empty(&self) -> Result<()> {
+        while self.events.get_ref().populated()? {
+            let ready = self.events.ready(Interest::PRIORITY).await;
+            ready.map_err(|error| poll_failed(&error))?.clear_ready();
+        }
+        Ok(())
+    }
+}
+
+fn poll_failed(error: &std::io::Error) -> Error {
+    Error::new("poll cgroup.events", Errno::from_io_error(error).unwrap_or(Errno::IO))
+}

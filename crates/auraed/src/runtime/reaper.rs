@@ -1,0 +1,109 @@
+//! The one place that reaps children: those the daemon started, and orphans that were given to it.
+//!
+//! `waitpid` for any child is the only way to reap an orphan, and it takes the children that somebody
+//! waits for too. So nobody else waits: who starts a process is told its end from here.
+//!
+//! A child may end, and be reaped, before its start could be recorded. While a start is under way the
+//! ends of unknown children are therefore kept; the start looks there first.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aurae_kernel::process::{Exit, has_ended, reap_any};
+use aurae_kernel::spawn::{Child, Spawn, SpawnError};
+use rustix::process::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Tells the end of one process. An error means that the daemon no longer reaps.
+pub type ExitReceiver = oneshot::Receiver<Exit>;
+
+/// A handle to the reaper; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Reaper {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: HashMap<Pid, oneshot::Sender<Exit>>,
+    /// Starts under way.
+    starting: usize,
+    /// Ends of unknown children since the first of those starts.
+    unclaimed: HashMap<Pid, Exit>,
+}
+
+impl Reaper {
+    /// Starts to reap, on the current runtime, until that ends.
+    ///
+    /// # Errors
+    /// SIGCHLD cannot be listened to.
+    pub fn start() -> std::io::Result<Self> {
+        let reaper = Self::default();
+        let mut children = signal(SignalKind::child())?;
+        let of_task = reaper.clone();
+        tokio::spawn(async move {
+            loop {
+                of_task.reap();
+                if children.recv().await.is_none() {
+                    break;
+                }
+            }
+        });
+        Ok(reaper)
+    }
+
+    /// Starts a process whose end is told. It blocks until the program was executed.
+    ///
+    /// # Errors
+    /// The step that the kernel refused; there is no process then.
+    pub fn spawn(&self, spawn: &Spawn<'_>) -> Result<(Child, ExitReceiver), SpawnError> {
+        self.lock().starting += 1;
+        let started = spawn.start();
+        let mut state = self.lock();
+        state.starting -= 1;
+        let outcome = started.map(|child| {
+            let (sender, receiver) = oneshot::channel();
+            match state.unclaimed.remove(&child.pid) {
+                // The number may have belonged to an orphan before: the pidfd knows.
+                Some(exit) if has_ended(child.pidfd.as_fd()) => {
+                    // The receiver is in this very scope.
+                    let _ = sender.send(exit);
+                }
+                _ => {
+                    state.waiting.insert(child.pid, sender);
+                }
+            }
+            (child, receiver)
+        });
+        if state.starting == 0 {
+            state.unclaimed = HashMap::new();
+        }
+        outcome
+    }
+
+    /// Reaps every child that has ended by now.
+    pub fn reap(&self) {
+        let mut state = self.lock();
+        loop {
+            match reap_any() {
+                Ok(Some((pid, exit))) => match state.waiting.remove(&pid) {
+                    // Nobody may want to know any more.
+                    Some(sender) => drop(sender.send(exit)),
+                    None if state.starting > 0 => drop(state.unclaimed.insert(pid, exit)),
+                    None => {}
+                },
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::error!(%error, "reaping failed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
