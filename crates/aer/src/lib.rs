@@ -1,10 +1,91 @@
-//! Placeholder until the first slice lands.
+//! The command line: arguments → settings → commands.
+//!
+//! The commands of the API are derived from its descriptors at run time: a new field of a request
+//! is a new flag, a new RPC a new command, with no line here. `run`, `logs` and `pki` are made by
+//! hand.
+
+#![forbid(unsafe_code)]
+
+mod api;
+mod call;
+mod commands;
+mod derive;
+mod failure;
+mod logs;
+mod manual;
+mod output;
+mod pki;
+mod render;
+mod run;
+mod settings;
+mod units;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// The entry. `arguments[0]` is the program's name.
+use clap::ArgMatches;
+use clap::error::ErrorKind;
+
+use crate::api::Api;
+use crate::commands::Extent;
+use crate::failure::{Failure, USAGE};
+use crate::settings::Settings;
+
+/// Runs the command line. `arguments[0]` is the program's name.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let _ = arguments;
-    ExitCode::FAILURE
+    match execute(&arguments) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
 }
+
+fn execute(arguments: &[OsString]) -> Result<ExitCode, Failure> {
+    let api = Api::load()?;
+    let tree = commands::root(&api, &Extent::of(arguments));
+    match tree.try_get_matches_from(arguments) {
+        Ok(matches) => dispatch(&api, &matches),
+        Err(error) => usage(&error),
+    }
+}
+
+/// Help, the version, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> Result<ExitCode, Failure> {
+    error.print()?;
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    Ok(if asked_for { ExitCode::SUCCESS } else { ExitCode::from(USAGE) })
+}
+
+fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    let Some((name, matches)) = matches.subcommand() else {
+        return Err(Failure::usage("no command given").hint("`aer --help` lists them"));
+    };
+    match name {
+        pki::NAME => pki::execute(matches),
+        manual::COMPLETIONS => manual::completions(api, matches),
+        manual::MAN => manual::man(api, matches),
+        run::NAME => on_runtime(run::execute(api, matches, &Settings::from_matches(matches))),
+        logs::NAME => on_runtime(logs::execute(api, matches, &Settings::from_matches(matches))),
+        group => {
+            let command = matches.subcommand();
+            let found = command.and_then(|(command, matches)| {
+                Some((commands::find_rpc(api, group, command)?, matches))
+            });
+            let Some((rpc, matches)) = found else {
+                return Err(Failure::usage(format!("`{group}` has no such command")));
+            };
+            on_runtime(call::execute(&rpc, matches, &Settings::from_matches(matches)))
+        }
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(format!("failed to start the runtime: {error}")))?
+        .block_on(work)
+}
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tree_tests;

@@ -1,0 +1,100 @@
+//! The tree of commands. Only what a command line can mean is built: the flags of an RPC cost a few
+//! microseconds each, and there are hundreds.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+
+use clap::{Arg, Command};
+
+use crate::api::{Api, Group, Rpc, paragraphs, summary};
+use crate::{derive, logs, manual, pki, run, settings};
+
+/// What of the tree is built in full.
+pub(crate) enum Extent {
+    /// Everything, for completions, manual pages and tests.
+    Full,
+    /// The commands whose names are among these words.
+    Words(BTreeSet<String>),
+}
+
+impl Extent {
+    /// What this command line can mean.
+    pub(crate) fn of(arguments: &[OsString]) -> Self {
+        let words = arguments.iter().skip(1).filter_map(|word| word.to_str().map(str::to_owned));
+        Self::Words(words.collect())
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        match self {
+            Self::Full => true,
+            Self::Words(words) => words.contains(name),
+        }
+    }
+}
+
+/// The root of the tree.
+pub(crate) fn root(api: &Api, extent: &Extent) -> Command {
+    let groups = api.groups();
+    let groups = groups.iter().map(|group| group_command(group, extent));
+    Command::new("aer")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Drives Aurae nodes from the command line")
+        .long_about(
+            "Drives Aurae nodes from the command line.\n\nThe commands of the groups are the calls of the API; `run`, `logs` and `pki` are made by hand on top of it.",
+        )
+        .after_help("`aer GROUP --help` lists the commands of a group, `aer GROUP COMMAND --help` their arguments.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .args(settings::arguments())
+        .subcommands(by_hand(api, extent))
+        .subcommands(groups)
+}
+
+fn by_hand(api: &Api, extent: &Extent) -> Vec<Command> {
+    vec![
+        run::command(api, extent.covers(run::NAME)),
+        logs::command(),
+        pki::command(),
+        manual::completions_command(),
+        manual::man_command(),
+    ]
+}
+
+fn group_command(group: &Group, extent: &Extent) -> Command {
+    let command = Command::new(group.name.clone())
+        .about(summary(&group.about()))
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    if !extent.covers(&group.name) {
+        return command;
+    }
+    command.subcommands(group.rpcs().map(|rpc| {
+        let covered = extent.covers(&rpc.name);
+        rpc_command(&rpc, covered)
+    }))
+}
+
+fn rpc_command(rpc: &Rpc, in_full: bool) -> Command {
+    let comment = rpc.comment();
+    let command = Command::new(rpc.name.clone()).about(summary(&comment));
+    if in_full {
+        command.long_about(paragraphs(&comment)).args(rpc_arguments(rpc))
+    } else {
+        command
+    }
+}
+
+fn rpc_arguments(rpc: &Rpc) -> Vec<Arg> {
+    let fields = derive::fields(&rpc.method.input());
+    let mut arguments = derive::positional_and_flag_arguments(&fields, &settings::taken());
+    if rpc.confirm {
+        arguments.push(settings::yes());
+    }
+    arguments
+}
+
+/// The RPC that a group's command stands for.
+pub(crate) fn find_rpc(api: &Api, group: &str, command: &str) -> Option<Rpc> {
+    let group = api.groups().into_iter().find(|known| known.name == group)?;
+    group.rpcs().find(|rpc| rpc.name == command)
+}

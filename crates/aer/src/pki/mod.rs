@@ -1,0 +1,242 @@
+//! `aer pki`: the certificates of nodes and clients, made on this machine.
+//!
+//! ECDSA P-256 throughout. Keys are written for their owner alone, and nothing is overwritten unless
+//! `--force` says so.
+
+mod files;
+mod issue;
+mod show;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use crate::failure::Failure;
+use crate::output;
+use files::Files;
+use issue::{Authority, Validity};
+
+pub(crate) const NAME: &str = "pki";
+
+const DIRECTORY: &str = "directory";
+const NODE_NAME: &str = "node-name";
+const ADDRESS: &str = "address";
+const CLIENT: &str = "client";
+const SOCKET: &str = "socket";
+const DAYS: &str = "days";
+const TRUST_DOMAIN: &str = "trust-domain";
+const FORCE: &str = "force";
+const NAME_ARGUMENT: &str = "name";
+const FILE: &str = "file";
+
+/// The files of a node, by the names that the daemon looks for.
+const CA_CRT: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+const SERVER_CRT: &str = "_signed.server.crt";
+const SERVER_KEY: &str = "server.key";
+/// The client configuration that `--client` writes.
+const CONFIG: &str = "config";
+
+/// Ten years, as authorities of this kind are kept; `--days` says otherwise.
+const DEFAULT_DAYS: &str = "3650";
+
+pub(crate) fn command() -> Command {
+    Command::new(NAME)
+        .about("Makes and shows the certificates of nodes and clients")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(init_command())
+        .subcommand(client_command())
+        .subcommand(show_command())
+}
+
+fn init_command() -> Command {
+    Command::new("init")
+        .about("Makes an authority and the certificate of a node")
+        .long_about(
+            "Makes an authority and the certificate of a node: ca.crt, ca.key, _signed.server.crt and server.key.\n\nThe node needs ca.crt, _signed.server.crt and server.key (in /etc/aurae/pki, or where the daemon's flags say). ca.key makes more certificates: keep it away from the nodes.",
+        )
+        .after_help("Example: aer pki init ~/.aurae/pki --node-name db1 --address 10.0.0.7 --client me --socket 10.0.0.7:8080")
+        .arg(directory("Where to write them; made if it is not there"))
+        .arg(
+            Arg::new(NODE_NAME)
+                .long(NODE_NAME)
+                .value_name("NAME")
+                .help("The node's own DNS name"),
+        )
+        .arg(
+            Arg::new(ADDRESS)
+                .long(ADDRESS)
+                .action(ArgAction::Append)
+                .value_name("IP|DNS")
+                .help("Another address of the node"),
+        )
+        .arg(
+            Arg::new(CLIENT)
+                .long(CLIENT)
+                .value_name("NAME")
+                .help("Makes a client's certificate, too, and a client configuration `config`"),
+        )
+        .arg(
+            Arg::new(SOCKET)
+                .long(SOCKET)
+                .requires(CLIENT)
+                .value_name("ADDRESS")
+                .default_value(aurae_client::DEFAULT_SOCKET)
+                .value_parser(value_parser!(aurae_client::Address))
+                .help("Where the node listens, for that configuration"),
+        )
+        .args([days(), trust_domain(), force()])
+}
+
+fn client_command() -> Command {
+    Command::new(CLIENT)
+        .about("Makes the certificate of a client")
+        .long_about(
+            "Makes the certificate of a client with the authority in DIR: NAME.crt and NAME.key. Its name is the SPIFFE ID spiffe://TRUST-DOMAIN/user/NAME.",
+        )
+        .arg(directory("The directory of `aer pki init`"))
+        .arg(Arg::new(NAME_ARGUMENT).required(true).value_name("NAME").help("The client's name"))
+        .args([days(), trust_domain(), force()])
+}
+
+fn show_command() -> Command {
+    Command::new("show").about("Shows the certificates in a file").arg(
+        Arg::new(FILE)
+            .required(true)
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("A file with certificates (PEM)"),
+    )
+}
+
+fn directory(help: &'static str) -> Arg {
+    Arg::new(DIRECTORY)
+        .required(true)
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help(help)
+}
+
+fn days() -> Arg {
+    Arg::new(DAYS)
+        .long(DAYS)
+        .value_name("NUMBER")
+        .default_value(DEFAULT_DAYS)
+        .value_parser(value_parser!(u32).range(1..=36_500))
+        .help("For how many days the certificates are valid")
+}
+
+fn trust_domain() -> Arg {
+    Arg::new(TRUST_DOMAIN)
+        .long(TRUST_DOMAIN)
+        .value_name("NAME")
+        .default_value("aurae.local")
+        .value_parser(issue::parse_trust_domain)
+        .help("The trust domain of the SPIFFE IDs")
+}
+
+fn force() -> Arg {
+    Arg::new(FORCE).long(FORCE).action(ArgAction::SetTrue).help("Overwrites files that are there")
+}
+
+pub(crate) fn execute(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+    match matches.subcommand() {
+        Some(("init", matches)) => init(matches)?,
+        Some((CLIENT, matches)) => client(matches)?,
+        Some(("show", matches)) => show(matches)?,
+        _ => return Err(Failure::usage("`pki` has no such command")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text(matches: &ArgMatches, id: &str) -> Option<String> {
+    matches.get_one::<String>(id).cloned()
+}
+
+fn path<'a>(matches: &'a ArgMatches, id: &str) -> Result<&'a Path, Failure> {
+    let path = matches.get_one::<PathBuf>(id).map(PathBuf::as_path);
+    path.ok_or_else(|| Failure::usage(format!("no {id} given")))
+}
+
+fn validity(matches: &ArgMatches) -> Result<Validity, Failure> {
+    Validity::from_now(matches.get_one::<u32>(DAYS).copied().unwrap_or(1))
+}
+
+fn init(matches: &ArgMatches) -> Result<(), Failure> {
+    let directory = path(matches, DIRECTORY)?;
+    let (validity, domain) = (validity(matches)?, text(matches, TRUST_DOMAIN).unwrap_or_default());
+    let names = text(matches, NODE_NAME)
+        .into_iter()
+        .chain(matches.get_many::<String>(ADDRESS).unwrap_or_default().cloned());
+    let authority = Authority::new(&domain, validity)?;
+    let (server_crt, server_key) =
+        authority.node(text(matches, NODE_NAME).as_deref(), names.collect(), validity)?;
+
+    let mut files = Files::new(directory, matches.get_flag(FORCE));
+    files.public(CA_CRT, authority.certificate());
+    files.private(CA_KEY, &authority.key_pem());
+    files.public(SERVER_CRT, &server_crt);
+    files.private(SERVER_KEY, &server_key);
+    if let Some(name) = text(matches, CLIENT) {
+        add_client(&mut files, &authority, &name, &domain, validity)?;
+        let socket = matches.get_one::<aurae_client::Address>(SOCKET);
+        let socket = socket.map(ToString::to_string).unwrap_or_default();
+        files.public(CONFIG, &client_config(&name, &socket));
+    }
+    say(files.write()?)
+}
+
+/// A client configuration beside the certificates that it names.
+fn client_config(name: &str, socket: &str) -> String {
+    let quoted = |text: &str| toml_string(text);
+    format!(
+        "[auth]\nca_crt = {}\nclient_crt = {}\nclient_key = {}\n\n[system]\nsocket = {}\n",
+        quoted(CA_CRT),
+        quoted(&format!("{name}.crt")),
+        quoted(&format!("{name}.key")),
+        quoted(socket),
+    )
+}
+
+/// A TOML basic string: JSON's escapes are TOML's.
+fn toml_string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn client(matches: &ArgMatches) -> Result<(), Failure> {
+    let directory = path(matches, DIRECTORY)?;
+    let (validity, domain) = (validity(matches)?, text(matches, TRUST_DOMAIN).unwrap_or_default());
+    let name = text(matches, NAME_ARGUMENT).unwrap_or_default();
+    let authority = Authority::read(&directory.join(CA_CRT), &directory.join(CA_KEY))?;
+    let mut files = Files::new(directory, matches.get_flag(FORCE));
+    add_client(&mut files, &authority, &name, &domain, validity)?;
+    say(files.write()?)
+}
+
+fn add_client(
+    files: &mut Files,
+    authority: &Authority,
+    name: &str,
+    domain: &str,
+    validity: Validity,
+) -> Result<(), Failure> {
+    let (crt, key) = authority.client(name, domain, validity)?;
+    files.public(&format!("{name}.crt"), &crt);
+    files.private(&format!("{name}.key"), &key);
+    Ok(())
+}
+
+fn say(written: Vec<PathBuf>) -> Result<(), Failure> {
+    let lines = written.iter().map(|path| format!("wrote {}\n", path.display()));
+    Ok(output::print(&lines.collect::<String>())?)
+}
+
+fn show(matches: &ArgMatches) -> Result<(), Failure> {
+    Ok(output::print(&show::render(path(matches, FILE)?)?)?)
+}
+
+#[cfg(test)]
+#[path = "../pki_tests.rs"]
+mod tests;
