@@ -60,7 +60,7 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         return Err(Failure::usage("no command given").hint("`aer --help` lists them"));
     };
     match name {
-        pki::NAME => pki::execute(matches),
+        pki::NAME => pki::execute(matches, &Settings::from_matches(matches)),
         manual::COMPLETIONS => manual::completions(api, matches),
         manual::MAN => manual::man(api, matches),
         run::NAME => on_runtime(run::execute(api, matches, &Settings::from_matches(matches))),

@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     config: Option<PathBuf>,
     nodes: Vec<String>,
     all: bool,
-    socket: Option<Address>,
+    pub(crate) socket: Option<Address>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) output: Output,
     pub(crate) yes: bool,

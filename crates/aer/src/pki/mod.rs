@@ -10,10 +10,12 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use aurae_client::{Address, DEFAULT_SOCKET};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::failure::Failure;
 use crate::output;
+use crate::settings::Settings;
 use files::Files;
 use issue::{Authority, Validity};
 
@@ -23,7 +25,6 @@ const DIRECTORY: &str = "directory";
 const NODE_NAME: &str = "node-name";
 const ADDRESS: &str = "address";
 const CLIENT: &str = "client";
-const SOCKET: &str = "socket";
 const DAYS: &str = "days";
 const TRUST_DOMAIN: &str = "trust-domain";
 const FORCE: &str = "force";
@@ -76,16 +77,7 @@ fn init_command() -> Command {
             Arg::new(CLIENT)
                 .long(CLIENT)
                 .value_name("NAME")
-                .help("Makes a client's certificate, too, and a client configuration `config`"),
-        )
-        .arg(
-            Arg::new(SOCKET)
-                .long(SOCKET)
-                .requires(CLIENT)
-                .value_name("ADDRESS")
-                .default_value(aurae_client::DEFAULT_SOCKET)
-                .value_parser(value_parser!(aurae_client::Address))
-                .help("Where the node listens, for that configuration"),
+                .help("Makes a client's certificate, too, and a client configuration `config` for the node at --socket"),
         )
         .args([days(), trust_domain(), force()])
 }
@@ -141,9 +133,9 @@ fn force() -> Arg {
     Arg::new(FORCE).long(FORCE).action(ArgAction::SetTrue).help("Overwrites files that are there")
 }
 
-pub(crate) fn execute(matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub(crate) fn execute(matches: &ArgMatches, settings: &Settings) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
-        Some(("init", matches)) => init(matches)?,
+        Some(("init", matches)) => init(matches, settings.socket.as_ref())?,
         Some((CLIENT, matches)) => client(matches)?,
         Some(("show", matches)) => show(matches)?,
         _ => return Err(Failure::usage("`pki` has no such command")),
@@ -164,7 +156,7 @@ fn validity(matches: &ArgMatches) -> Result<Validity, Failure> {
     Validity::from_now(matches.get_one::<u32>(DAYS).copied().unwrap_or(1))
 }
 
-fn init(matches: &ArgMatches) -> Result<(), Failure> {
+fn init(matches: &ArgMatches, socket: Option<&Address>) -> Result<(), Failure> {
     let directory = path(matches, DIRECTORY)?;
     let (validity, domain) = (validity(matches)?, text(matches, TRUST_DOMAIN).unwrap_or_default());
     let names = text(matches, NODE_NAME)
@@ -181,8 +173,7 @@ fn init(matches: &ArgMatches) -> Result<(), Failure> {
     files.private(SERVER_KEY, &server_key);
     if let Some(name) = text(matches, CLIENT) {
         add_client(&mut files, &authority, &name, &domain, validity)?;
-        let socket = matches.get_one::<aurae_client::Address>(SOCKET);
-        let socket = socket.map(ToString::to_string).unwrap_or_default();
+        let socket = socket.map_or_else(|| DEFAULT_SOCKET.to_owned(), ToString::to_string);
         files.public(CONFIG, &client_config(&name, &socket));
     }
     say(files.write()?)
