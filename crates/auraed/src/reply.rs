@@ -7,8 +7,15 @@
 use std::error::Error;
 
 use aurae_authz::Denied;
-use aurae_model::Invalid;
+use aurae_kernel::Errno;
+use aurae_kernel::spawn::Step;
+use aurae_model::{CellName, Invalid};
 use tonic::{Code, Status};
+
+use crate::admit::Admission;
+use crate::runtime::cells::{AllocateError, FreeError, InspectError, LimitError, ReachError};
+use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
+use crate::service::cells::{EndUnknown, NoCellsHere, ProcessUnknown};
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -49,6 +56,155 @@ impl Reply for Denied {
 impl Reply for crate::admit::NoPermit {
     fn code(&self) -> Code {
         Code::Internal
+    }
+}
+
+impl Reply for Admission {
+    fn code(&self) -> Code {
+        match self {
+            Self::Invalid(error) => error.code(),
+            Self::Denied(error) => error.code(),
+            Self::NoPermit(error) => error.code(),
+        }
+    }
+}
+
+/// What the kernel refused, where no room knows better what it means.
+impl Reply for aurae_kernel::Error {
+    fn code(&self) -> Code {
+        errno_code(self.errno)
+    }
+}
+
+fn errno_code(errno: Errno) -> Code {
+    match errno {
+        Errno::NOSPC | Errno::NOMEM | Errno::AGAIN | Errno::MFILE | Errno::NFILE | Errno::DQUOT => {
+            Code::ResourceExhausted
+        }
+        _ => Code::Internal,
+    }
+}
+
+impl Reply for NoSuchExecutable {
+    fn code(&self) -> Code {
+        Code::NotFound
+    }
+}
+
+impl Reply for StartError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Exists(_) => Code::AlreadyExists,
+            Self::Closing(_) => Code::Unavailable,
+            Self::TooMany(_) => Code::ResourceExhausted,
+            Self::Program { errno, .. } => program_code(*errno),
+            Self::Cgroup(error) => error.code(),
+            Self::Pipes { source, .. } => {
+                errno_code(Errno::from_io_error(source).unwrap_or(Errno::IO))
+            }
+            Self::Spawn { source, .. } => match source.step {
+                Step::Execute | Step::Directory => program_code(source.errno),
+                // Not mapped in the user namespace (setresuid(2)).
+                Step::User | Step::Group if source.errno == Errno::INVAL => {
+                    Code::FailedPrecondition
+                }
+                _ => errno_code(source.errno),
+            },
+        }
+    }
+}
+
+/// What `execve` and `chdir` say of a path, and `execve` of its arguments.
+fn program_code(errno: Errno) -> Code {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => Code::NotFound,
+        Errno::ACCESS | Errno::PERM => Code::PermissionDenied,
+        Errno::NOEXEC | Errno::TOOBIG | Errno::INVAL | Errno::LOOP | Errno::NAMETOOLONG => {
+            Code::FailedPrecondition
+        }
+        errno => errno_code(errno),
+    }
+}
+
+impl Reply for SignalError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Missing(error) => error.code(),
+            Self::Ended(_) => Code::FailedPrecondition,
+            Self::Kernel(error) => error.code(),
+        }
+    }
+}
+
+impl Reply for ReachError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Missing(_) => Code::NotFound,
+            Self::Nested(_) => Code::Unimplemented,
+            Self::Busy(..) | Self::Failed(..) => Code::Unavailable,
+        }
+    }
+}
+
+impl Reply for AllocateError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Exists(_) | Self::Freeing(_) => Code::AlreadyExists,
+            Self::Reach(error) => error.code(),
+            Self::TooMany(_) | Self::OutOfMemory(_) => Code::ResourceExhausted,
+            Self::Closing(_) => Code::Unavailable,
+            Self::Limit(LimitError::Invalid(error)) => error.code(),
+            Self::Limit(LimitError::Kernel(error)) | Self::Kernel(error) => error.code(),
+            Self::Spawn { source, .. } => errno_code(source.errno),
+            Self::NotReady { .. } => Code::Internal,
+        }
+    }
+}
+
+impl Reply for FreeError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Reach(error) => error.code(),
+            Self::Stuck(..) => Code::Internal,
+        }
+    }
+}
+
+impl Reply for InspectError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Reach(error) => error.code(),
+            Self::Kernel(error) => error.code(),
+        }
+    }
+}
+
+impl Reply for NoCellsHere {
+    fn code(&self) -> Code {
+        Code::Unimplemented
+    }
+}
+
+impl Reply for EndUnknown {
+    fn code(&self) -> Code {
+        Code::Unavailable
+    }
+}
+
+impl Reply for ProcessUnknown {
+    fn code(&self) -> Code {
+        Code::Unavailable
+    }
+}
+
+/// What a cell's daemon answered goes on as it is; that it did not answer is told as such.
+pub fn from_zone(cell: &CellName, status: Status) -> Status {
+    match status.source() {
+        None => status,
+        Some(source) => Status::unavailable(format!(
+            "the daemon of cell {cell} cannot be reached: {}; free the cell and allocate it again",
+            text(source)
+        )),
     }
 }
 

@@ -2,8 +2,25 @@
 //!
 //! What comes out of here is never checked again.
 
-use aurae_authz::Permit;
+pub mod cells;
+
+use aurae_authz::{Denied, Permit};
+use aurae_model::Invalid;
 use tonic::Request;
+
+/// Why a request is not admitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Admission {
+    /// A field breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The principal may not.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It came around the gate.
+    #[error(transparent)]
+    NoPermit(#[from] NoPermit),
+}
 
 /// A request that did not come through the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -25,7 +25,7 @@ use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::UnixListener;
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
@@ -44,12 +44,21 @@ pub struct Server {
     cut: watch::Sender<bool>,
 }
 
-/// Serves a zone's listener, whose one peer is the daemon above, until the shutdown is asked for and
-/// open requests have ended or [`DRAIN_TIMEOUT`] has passed.
-pub async fn serve_plain(listener: UnixListener, api: Api, shutdown: Shutdown) {
-    let server = Server::new(api, shutdown);
-    server.serve(Listener::Unix(listener, None), None).await;
-    server.drain(DRAIN_TIMEOUT).await;
+/// Serves the one connection of a zone's daemon, whose peer is the daemon above, until it ends. Once
+/// the shutdown is asked for, open requests have until `drain` to end.
+pub async fn serve_parent(stream: UnixStream, api: Api, shutdown: Shutdown, drain: Duration) {
+    let service = Gate::new(api).admit(Principal::parent(), "parent".to_owned());
+    let mut connection = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        _ = shutdown.wait() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(error = crate::reply::text(&error), "the connection to the parent is lost");
+    }
 }
 
 impl Server {

@@ -2,6 +2,8 @@
 //!
 //! **Invariant**: [`Api::call`] takes a permit, so nothing here can be reached without one.
 
+pub mod cells;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -114,7 +114,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The kernel refused a step on the way.
-    #[error("failed to start executable {name}")]
+    #[error("failed to start executable {name} ({program} in {directory})")]
     Spawn {
         /// The executable.
         name: ExecutableName,

@@ -15,7 +15,7 @@ mod program;
 mod runner;
 mod state;
 
-pub use handle::{Executables, StartError, Started};
+pub use handle::{Executables, NoSuchExecutable, SignalError, StartError, Started};
 pub use state::{Outcome, Phase, Snapshot};
 
 /// The leaf cgroup of an executable is this and its name.
