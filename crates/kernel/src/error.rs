@@ -21,6 +21,11 @@ impl Error {
     pub fn new(operation: impl Into<String>, errno: Errno) -> Self {
         Self { operation: operation.into(), errno }
     }
+
+    /// As [`Error::new`], for the standard library's errors. One that is not the kernel's is `EIO`.
+    pub(crate) fn from_io(operation: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::new(operation, Errno::from_io_error(error).unwrap_or(Errno::IO))
+    }
 }
 
 /// Names the operation beside the kernel's word.

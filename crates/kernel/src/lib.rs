@@ -6,6 +6,10 @@
 mod error;
 
 pub mod cgroup;
+pub mod console;
+pub mod module;
+pub mod mount;
+pub mod power;
 pub mod process;
 pub mod readiness;
 pub mod seqpacket;
