@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod boot;
 pub mod gate;
 pub mod reply;
 pub mod runtime;
