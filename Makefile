@@ -1,0 +1,29 @@
+# What people type. The work is done by `cargo xtask` (see xtask/); everything is built in the
+# release profile, so that tests and product share one build of the dependencies.
+
+XTASK = cargo run --quiet --release --locked --package xtask --
+
+.PHONY: help demo test node build lint audit
+.DEFAULT_GOAL := help
+
+help: ## Shows the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+
+demo: ## Builds, boots a node in QEMU, runs examples/hello.ts against it, powers it off
+	@$(XTASK) demo
+
+test: ## Runs every test that this machine can run; ends with one line of counts
+	@$(XTASK) test
+
+node: ## Builds, boots a node and leaves it running (`cargo xtask node down` ends it)
+	@$(XTASK) node up --detach
+
+build: ## Builds the release binary, target/x86_64-unknown-linux-gnu/release/aurae
+	@$(XTASK) build
+
+lint: ## Checks the formatting and runs clippy
+	@$(XTASK) lint
+
+audit: ## Checks licences, sources and advisories of all dependencies with cargo-deny
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	@cargo deny check

@@ -1,0 +1,17 @@
+//! What a Makefile would be, in Rust: the test bed that boots nodes in QEMU, the test suite, the demo.
+//!
+//! - [`workspace`]: where things are; [`tools`]: how other programs are run; [`debian`]: what they
+//!   are installed from.
+//! - [`testbed`]: a kernel, an initramfs, a machine, a node. `vm-tests` boots its nodes with it too.
+//! - [`suite`]: `make test`, step by step, down to its last line.
+//! - [`build`]: `make build`; [`demo`]: `make demo`.
+
+#![forbid(unsafe_code)]
+
+pub mod build;
+pub mod debian;
+pub mod demo;
+pub mod suite;
+pub mod testbed;
+pub mod tools;
+pub mod workspace;
