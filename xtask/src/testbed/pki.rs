@@ -59,12 +59,12 @@ impl Pki {
 
     /// The client's certificate.
     pub fn client_crt(&self) -> PathBuf {
-        self.file(&format!("_signed.client.{CLIENT}.crt"))
+        self.file(&format!("{CLIENT}.crt"))
     }
 
     /// The client's private key.
     pub fn client_key(&self) -> PathBuf {
-        self.file(&format!("client.{CLIENT}.key"))
+        self.file(&format!("{CLIENT}.key"))
     }
 
     /// Puts a node's files where the daemon looks for them.
@@ -105,16 +105,12 @@ impl Pki {
                 .with_context(|| format!("failed to remove {}", self.directory.display()))?;
         }
         tools::progress("making certificates");
-        let aer = |arguments: &[&str]| {
-            tools::output(
-                Command::new(binary)
-                    .args(["aer", "pki", arguments[0]])
-                    .arg(&self.directory)
-                    .args(&arguments[1..]),
-            )
-        };
-        aer(&["init", "--node-name", "node", "--address", "127.0.0.1"])?;
-        aer(&["client", CLIENT])?;
+        tools::output(
+            Command::new(binary)
+                .args(["aer", "pki", "init"])
+                .arg(&self.directory)
+                .args(["--node-name", "node", "--address", "127.0.0.1", "--client", CLIENT]),
+        )?;
         Ok(())
     }
 }

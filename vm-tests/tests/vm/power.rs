@@ -1,0 +1,128 @@
+//! How a node ends, and what it does when its start goes wrong.
+
+use aurae_proto::discovery::DiscoverRequest;
+use aurae_proto::node::{InfoRequest, PowerOffRequest, RebootRequest};
+use vm_tests::{Node, cell, eventually};
+
+#[tokio::test]
+async fn power_off_ends_the_machine_and_what_runs_on_it() {
+    let node = Node::boot("power-off").await;
+    let api = node.api().await;
+    api.allocate(cell("busy")).await;
+    api.start(
+        "busy",
+        "polite",
+        "trap 'echo stopped in order > /dev/console; exit' TERM; while :; do sleep 1; done",
+    )
+    .await;
+    api.node.clone().power_off(PowerOffRequest {}).await.expect("it begins");
+    node.wait_until_off().await;
+    assert!(node.console().contains("stopped in order"), "the executable got no SIGTERM");
+}
+
+#[tokio::test]
+async fn the_power_button_shuts_down_in_order() {
+    let node = Node::boot("power-button").await;
+    let api = node.api().await;
+    api.start(
+        "",
+        "polite",
+        "trap 'echo stopped in order > /dev/console; exit' TERM; while :; do sleep 1; done",
+    )
+    .await;
+    node.monitor("system_powerdown", "{}");
+    node.wait_until_off().await;
+    assert!(node.console().contains("stopped in order"), "the executable got no SIGTERM");
+}
+
+#[tokio::test]
+async fn sigterm_to_pid_1_shuts_down() {
+    let node = Node::boot("sigterm").await;
+    let api = node.api().await;
+    api.start("", "kill", "kill -TERM 1").await;
+    node.wait_until_off().await;
+}
+
+#[tokio::test]
+async fn a_node_that_reboots_comes_back_empty() {
+    let node = Node::boot("reboot").await;
+    let api = node.api().await;
+    let boot = "cat /proc/sys/kernel/random/boot_id";
+    let before = api.on_node(boot).await;
+    api.allocate(cell("forgotten")).await;
+    api.node.clone().reboot(RebootRequest {}).await.expect("it begins");
+    let (after, api) = eventually("the node comes back", async || {
+        let api = node.try_api().await?;
+        let boot_time = api.node.clone().info(InfoRequest {}).await.ok()?;
+        drop(boot_time);
+        let after = api.on_node(boot).await;
+        (after != before).then_some((after, api))
+    })
+    .await;
+    assert_ne!(after, before);
+    assert!(api.list().await.is_empty());
+}
+
+#[tokio::test]
+async fn ctrl_alt_del_reboots() {
+    let node = Node::boot("ctrl-alt-del").await;
+    let boot = "cat /proc/sys/kernel/random/boot_id";
+    let before = node.api().await.on_node(boot).await;
+    let keys = r#"{"keys":[{"type":"qcode","data":"ctrl"},{"type":"qcode","data":"alt"},{"type":"qcode","data":"delete"}]}"#;
+    node.monitor("send-key", keys);
+    eventually("the node comes back", async || {
+        let api = node.try_api().await?;
+        api.node.clone().info(InfoRequest {}).await.ok()?;
+        (api.on_node(boot).await != before).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_phase_is_told_and_the_api_is_there() {
+    let node = Node::boot_with("degraded", |options| {
+        options.append.push("aurae.no-such-setting=1".to_owned());
+        options.append.push("aurae.modules=no_such_module".to_owned());
+    })
+    .await;
+    let api = node.api().await;
+    let info = api.node.clone().info(InfoRequest {}).await.expect("info").into_inner();
+    let told = format!("{:?}", info.degraded);
+    assert!(told.contains("no-such-setting"), "{told}");
+    assert!(told.contains("no_such_module"), "{told}");
+    let discovered =
+        api.discovery.clone().discover(DiscoverRequest {}).await.expect("discover").into_inner();
+    assert!(!discovered.healthy);
+    // Degraded is not useless.
+    api.allocate(cell("still")).await;
+    assert_eq!(api.run("still", "echo works").await.success(), "works\n");
+    assert!(node.console().contains("no-such-setting"));
+}
+
+#[tokio::test]
+async fn a_node_without_a_usable_certificate_stays_up_and_says_why() {
+    let node = Node::start_with("broken-pki", |options| {
+        options.files.file("etc/aurae/pki/server.key", 0o600, b"not a key".to_vec());
+    })
+    .await;
+    eventually("the console names the file", async || {
+        node.console().contains("server.key").then_some(())
+    })
+    .await;
+    // It did not panic or exit: the power button still works.
+    node.monitor("system_powerdown", "{}");
+    node.wait_until_off().await;
+}
+
+#[tokio::test]
+async fn a_static_address_needs_no_dhcp() {
+    let node = Node::boot_with("static", |options| {
+        options.append.push("aurae.net=eth0:10.0.2.15/24,10.0.2.2".to_owned());
+    })
+    .await;
+    let api = node.api().await;
+    let info = api.node.clone().info(InfoRequest {}).await.expect("info").into_inner();
+    let interface = info.interfaces.iter().find(|it| it.name == "eth0").expect("eth0");
+    assert!(interface.addresses.contains(&"10.0.2.15/24".to_owned()), "{interface:?}");
+    assert!(info.degraded.is_empty(), "{:?}", info.degraded);
+}

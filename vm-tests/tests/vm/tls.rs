@@ -1,0 +1,98 @@
+//! Who is let in.
+
+use std::path::PathBuf;
+
+use aurae_client::{Client, Identity};
+use aurae_proto::discovery::DiscoverRequest;
+use rcgen::ExtendedKeyUsagePurpose;
+use vm_tests::{Certificates, Issued, Node, eventually};
+
+/// Where a test's certificates go.
+fn directory(test: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("aurae-vm-tests-{}-{test}", std::process::id()))
+}
+
+/// What came of the first call as somebody.
+async fn knock(node: &Node, identity: Identity) -> Result<(), String> {
+    let api = node.api_as(identity).await.map_err(|error| aurae_client::report(&error))?;
+    let answer = api.discovery.clone().discover(DiscoverRequest {}).await;
+    answer.map(drop).map_err(|status| api.client.explain(status).message().to_owned())
+}
+
+#[tokio::test]
+async fn clients_that_the_authority_did_not_vouch_for_are_refused() {
+    let node = Node::shared().await;
+    let directory = directory("refused");
+    let own = Certificates::of_the_node(&node.identity(), &directory);
+    let foreign = Certificates::of_somebody_else(&node.identity(), &directory);
+    let server_only =
+        Issued { usages: vec![ExtendedKeyUsagePurpose::ServerAuth], ..Issued::default() };
+    for (name, identity) in [
+        ("another authority", foreign.client("foreign", &Issued::default())),
+        ("expired", own.client("expired", &Issued::expired())),
+        ("not yet valid", own.client("early", &Issued::not_yet_valid())),
+        ("for servers only", own.client("server", &server_only)),
+    ] {
+        let error = knock(&node, identity).await.expect_err(name);
+        assert!(!error.is_empty(), "{name}");
+        println!("{name}: {error}");
+    }
+    std::fs::remove_dir_all(directory).expect("removed");
+}
+
+#[tokio::test]
+async fn clients_that_the_authority_signed_are_let_in() {
+    let node = Node::shared().await;
+    let directory = directory("accepted");
+    let own = Certificates::of_the_node(&node.identity(), &directory);
+    let for_clients =
+        Issued { usages: vec![ExtendedKeyUsagePurpose::ClientAuth], ..Issued::default() };
+    for (name, like) in [("no usage", Issued::default()), ("clients", for_clients)] {
+        knock(&node, own.client(&name.replace(' ', "-"), &like)).await.expect(name);
+    }
+    std::fs::remove_dir_all(directory).expect("removed");
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let node = Node::shared().await;
+    let error = vm_tests::knock_without_certificate(&node).await.expect_err("it is refused");
+    println!("{error}");
+}
+
+#[tokio::test]
+async fn an_older_tls_is_refused() {
+    let node = Node::shared().await;
+    let error = vm_tests::knock_with_tls_1_2(&node).await.expect_err("it is refused");
+    println!("{error}");
+}
+
+#[tokio::test]
+async fn a_node_of_another_authority_is_not_believed() {
+    let node = Node::shared().await;
+    let directory = directory("not-believed");
+    let foreign = Certificates::of_somebody_else(&node.identity(), &directory);
+    let identity = Identity { ca_crt: foreign.authority(), ..node.identity() };
+    let who = aurae_client::Node::new("node", node.address(), identity);
+    let error = match Client::connect(&who).await {
+        Ok(_) => panic!("the node was believed"),
+        Err(error) => aurae_client::report(&error),
+    };
+    assert!(error.contains("certificate"), "{error}");
+    std::fs::remove_dir_all(directory).expect("removed");
+}
+
+#[tokio::test]
+async fn a_refused_client_is_in_the_nodes_log() {
+    let node = Node::shared().await;
+    let directory = directory("logged");
+    let foreign = Certificates::of_somebody_else(&node.identity(), &directory);
+    let stranger = foreign.client("stranger", &Issued::default());
+    knock(&node, stranger).await.expect_err("a stranger");
+    eventually("the refusal is logged", async || {
+        let console = node.console().to_lowercase();
+        (console.contains("unknown issuer") || console.contains("unknownissuer")).then_some(())
+    })
+    .await;
+    std::fs::remove_dir_all(directory).expect("removed");
+}
