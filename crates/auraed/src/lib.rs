@@ -7,11 +7,16 @@
 
 pub mod admit;
 pub mod boot;
+mod bundle;
+mod daemon;
 pub mod gate;
+mod instance;
+pub mod logging;
 pub mod reply;
 pub mod runtime;
 pub mod server;
 pub mod service;
+pub mod settings;
 pub mod shutdown;
 pub mod status;
 pub mod zone;
@@ -21,8 +26,7 @@ use std::process::ExitCode;
 
 /// The entry of the node's daemon. `arguments[0]` is the program's name.
 pub fn main(arguments: Vec<OsString>) -> ExitCode {
-    let _ = arguments;
-    ExitCode::FAILURE
+    daemon::main(arguments)
 }
 
 /// The daemon's version, as every interface reports it.

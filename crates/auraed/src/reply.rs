@@ -12,9 +12,10 @@ use aurae_kernel::spawn::Step;
 use aurae_model::{CellName, Invalid};
 use tonic::{Code, Status};
 
-use crate::admit::Admission;
+use crate::admit::{Admission, NoPermit};
 use crate::runtime::cells::{AllocateError, FreeError, InspectError, LimitError, ReachError};
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
+use crate::runtime::output::NoOutput;
 use crate::service::cells::{EndUnknown, NoCellsHere, ProcessUnknown};
 
 /// An error that a client can be told.
@@ -41,6 +42,22 @@ pub fn text(error: &dyn Error) -> String {
     text
 }
 
+/// Something that this daemon cannot do, and what to use instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is not there; {instead}")]
+pub struct Unsupported {
+    /// What was asked for.
+    pub what: &'static str,
+    /// What to do instead.
+    pub instead: &'static str,
+}
+
+impl Reply for Unsupported {
+    fn code(&self) -> Code {
+        Code::Unimplemented
+    }
+}
+
 impl Reply for Invalid {
     fn code(&self) -> Code {
         Code::FailedPrecondition
@@ -53,7 +70,7 @@ impl Reply for Denied {
     }
 }
 
-impl Reply for crate::admit::NoPermit {
+impl Reply for NoPermit {
     fn code(&self) -> Code {
         Code::Internal
     }
@@ -65,6 +82,7 @@ impl Reply for Admission {
             Self::Invalid(error) => error.code(),
             Self::Denied(error) => error.code(),
             Self::NoPermit(error) => error.code(),
+            Self::UnknownValue { .. } => Code::InvalidArgument,
         }
     }
 }
@@ -142,6 +160,17 @@ impl Reply for ReachError {
             Self::Missing(_) => Code::NotFound,
             Self::Nested(_) => Code::Unimplemented,
             Self::Busy(..) | Self::Failed(..) => Code::Unavailable,
+        }
+    }
+}
+
+impl Reply for NoOutput {
+    fn code(&self) -> Code {
+        match self {
+            Self::Executable(error) => error.code(),
+            Self::Process(_) => Code::NotFound,
+            Self::Cell(error) => error.code(),
+            Self::InZone(_) => Code::Unimplemented,
         }
     }
 }

@@ -3,8 +3,9 @@
 //! What comes out of here is never checked again.
 
 pub mod cells;
+pub mod observe;
 
-use aurae_authz::{Denied, Permit};
+use aurae_authz::{Denied, Node, Permit, Resource};
 use aurae_model::Invalid;
 use tonic::Request;
 
@@ -14,6 +15,14 @@ pub enum Admission {
     /// A field breaks a rule.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// A field has a value that this version of the API does not know.
+    #[error("Field = {field}; {value} is not a known value")]
+    UnknownValue {
+        /// The field's path in the request.
+        field: &'static str,
+        /// The number that was sent.
+        value: i32,
+    },
     /// The principal may not.
     #[error(transparent)]
     Denied(#[from] Denied),
@@ -33,4 +42,23 @@ pub struct NoPermit;
 /// There is none: the request came around the gate.
 pub fn permit<T>(request: &mut Request<T>) -> Result<Permit, NoPermit> {
     request.extensions_mut().remove::<Permit>().ok_or(NoPermit)
+}
+
+/// Takes the permit, for the resource that the request is about.
+///
+/// # Errors
+/// There is none, or it does not hold for the resource.
+pub fn narrowed<T, R: Resource>(
+    request: &mut Request<T>,
+    resource: R,
+) -> Result<Permit<R>, Admission> {
+    Ok(permit(request)?.narrow(resource)?)
+}
+
+/// Takes the permit, for the daemon that answers.
+///
+/// # Errors
+/// There is none, or it does not hold for the daemon.
+pub fn on_node<T>(request: &mut Request<T>) -> Result<Permit<Node>, Admission> {
+    narrowed(request, Node)
 }

@@ -47,9 +47,9 @@ impl Record {
         tracing::info!(
             target: "audit",
             request = self.request,
-            principal = %self.principal,
+            principal = self.principal.name(),
             form = self.principal.form().as_str(),
-            peer = %self.peer,
+            peer = &*self.peer,
             action = self.action.as_str(),
             status = ?code,
             duration_us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),

@@ -1,9 +1,11 @@
 //! What the daemon owns while it runs: each part has one owner that moves its state.
 
+pub mod base;
 pub mod cells;
 pub mod cgroup;
 pub mod executables;
 pub mod logs;
+pub mod output;
 pub mod reaper;
 
 use std::time::Duration;

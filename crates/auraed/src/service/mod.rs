@@ -3,6 +3,10 @@
 //! **Invariant**: [`Api::call`] takes a permit, so nothing here can be reached without one.
 
 pub mod cells;
+pub mod discovery;
+pub mod health;
+pub mod observe;
+pub mod reflection;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -30,10 +30,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::reply::text;
 use crate::runtime::DEFAULT_GRACE;
 use crate::runtime::executables::Executables;
+use crate::runtime::logs::LogRing;
+use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::server::serve_parent;
 use crate::service::Api;
 use crate::service::cells::{CellApi, OwnZone};
+use crate::service::observe::Observe;
 use crate::shutdown::{Intent, Shutdown};
 use protocol::{Config, VERSION};
 
@@ -123,7 +126,13 @@ async fn serve(
 /// The services of a zone's daemon.
 fn api(own: OwnZone, executables: Executables) -> Api {
     use aurae_proto::cells::cell_service_server::CellServiceServer;
-    Api::default().with(CellServiceServer::new(CellApi::new(own, executables, None)))
+    // What goes wrong in a zone is told over the line; it keeps no log of its own.
+    let log = LogRing::new(0);
+    log.close();
+    let cells = CellApi::new(own, executables.clone(), None);
+    Api::default()
+        .with(CellServiceServer::new(cells))
+        .with(Observe::service(log, Workloads::of_zone(executables)))
 }
 
 /// Waits until the parent, or a signal, ends the zone. Answers the grace period of its executables.

@@ -1,0 +1,137 @@
+//! The daemon's place in the cgroup tree: below it its cells and executables are made.
+//!
+//! ```text
+//! init of the machine        /            the root may have processes beside its children
+//! a service of its own       its cgroup   the daemon moves into the leaf `_auraed`
+//! in somebody else's cgroup  /aurae       the daemon moves into /aurae/_auraed, and back at its end
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use aurae_kernel::cgroup::{self, Cgroup};
+use aurae_kernel::{Errno, Error};
+
+use super::cells::DAEMON_LEAF;
+
+/// The cgroup of a daemon that was started in somebody else's: from a shell, for example.
+const SHARED_BASE: &str = "aurae";
+/// A file that every cgroup but the root has.
+const NOT_IN_ROOT: &str = "cgroup.type";
+
+/// The base cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// There is no cgroup v2.
+    #[error(
+        "no cgroup v2 file system is mounted; start the kernel with it (systemd.unified_cgroup_hierarchy=1), or mount it: mount -t cgroup2 none /sys/fs/cgroup"
+    )]
+    NoCgroup2,
+    /// The kernel refused a step.
+    #[error("failed to set up the daemon's cgroup (it needs root)")]
+    Kernel(#[from] Error),
+}
+
+/// The daemon's place in the cgroup tree.
+#[derive(Debug)]
+pub struct Base {
+    cgroup: Arc<Cgroup>,
+    controllers: BTreeSet<String>,
+    /// Where the daemon came from, if it moved.
+    origin: Option<Cgroup>,
+    /// The parent of the base, if the base was made here.
+    above: Option<Cgroup>,
+}
+
+impl Base {
+    /// Takes the place: makes the base where there is none, moves this process out of the way and
+    /// enables every controller there is.
+    ///
+    /// # Errors
+    /// There is no cgroup v2, or the kernel refuses.
+    pub fn take(is_init: bool) -> Result<Self, BaseError> {
+        let mount = cgroup::mount_point()?.ok_or(BaseError::NoCgroup2)?;
+        let own = Cgroup::open(&mount, &cgroup::own_path()?)?;
+        if is_init {
+            return Self::enable(own, None, None);
+        }
+        if own.has(NOT_IN_ROOT) && is_alone(&own)? {
+            let origin = own.try_clone()?;
+            child(&own, DAEMON_LEAF)?.enter()?;
+            return Self::enable(own, Some(origin), None);
+        }
+        Self::shared(&mount, own)
+    }
+
+    fn shared(mount: &Path, origin: Cgroup) -> Result<Self, BaseError> {
+        let root = Cgroup::open(mount, &PathBuf::new())?;
+        // A shared root may keep controllers to itself; limits then name the missing one.
+        root.enable_controllers()?;
+        let base = child(&root, SHARED_BASE)?;
+        child(&base, DAEMON_LEAF)?.enter()?;
+        Self::enable(base, Some(origin), Some(root))
+    }
+
+    fn enable(
+        base: Cgroup,
+        origin: Option<Cgroup>,
+        above: Option<Cgroup>,
+    ) -> Result<Self, BaseError> {
+        let controllers = base.enable_controllers()?;
+        Ok(Self { cgroup: Arc::new(base), controllers, origin, above })
+    }
+
+    /// The cgroup below which cells and executables are made.
+    #[must_use]
+    pub fn cgroup(&self) -> Arc<Cgroup> {
+        Arc::clone(&self.cgroup)
+    }
+
+    /// The controllers that cells can have.
+    #[must_use]
+    pub fn controllers(&self) -> &BTreeSet<String> {
+        &self.controllers
+    }
+
+    /// Moves this process back to where it came from, and removes what was made. For the end, when
+    /// nothing runs below any more; a failure costs an empty cgroup and is logged.
+    pub fn leave(self) {
+        let Some(origin) = &self.origin else { return };
+        // A cgroup that has processes may have no enabled children: first out of the way with those.
+        let disable: Vec<String> = self.controllers.iter().map(|name| format!("-{name}")).collect();
+        let left = if self.above.is_none() && !disable.is_empty() {
+            self.cgroup.write("cgroup.subtree_control", &disable.join(" "))
+        } else {
+            Ok(())
+        };
+        let left = left
+            .and_then(|()| origin.enter())
+            .and_then(|()| self.cgroup.remove_child(DAEMON_LEAF))
+            .and_then(|()| match &self.above {
+                Some(above) => above.remove_child(SHARED_BASE),
+                None => Ok(()),
+            });
+        match left {
+            // Another daemon shares it.
+            Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
+            Err(error) => {
+                tracing::warn!(error = crate::reply::text(&error), "the daemon's cgroup is left");
+            }
+            Ok(()) => {}
+        }
+    }
+}
+
+fn is_alone(cgroup: &Cgroup) -> Result<bool, BaseError> {
+    let own = rustix::process::getpid();
+    Ok(cgroup.processes()?.iter().all(|process| *process == own))
+}
+
+/// The child `name`, made if it does not exist.
+fn child(parent: &Cgroup, name: &str) -> Result<Cgroup, BaseError> {
+    match parent.create_child(name) {
+        Err(error) if error.errno == Errno::EXIST => Ok(parent.open_child(name)?),
+        made => Ok(made?),
+    }
+}

@@ -1,0 +1,225 @@
+//! What daemons and executables say, as streams.
+//!
+//! Every stream is pulled by the connection: when the client does not take what there is, nothing is
+//! read, and when it goes away the stream is dropped.
+
+use std::pin::Pin;
+
+use aurae_authz::{Executable, Node, Permit};
+use aurae_proto::observe::observe_service_client::ObserveServiceClient;
+use aurae_proto::observe::observe_service_server::{ObserveService, ObserveServiceServer};
+use aurae_proto::observe::{
+    GetAuraeDaemonLogStreamRequest, GetAuraeDaemonLogStreamResponse, GetExecutableLogsRequest,
+    GetExecutableLogsResponse, GetPosixSignalsStreamRequest, GetPosixSignalsStreamResponse,
+    GetSubProcessStreamRequest, GetSubProcessStreamResponse, LogChannelType, LogEntry, LogItem,
+};
+use futures_util::stream::{self, Stream, StreamExt};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::admit::{self, observe::ExecutableLogs};
+use crate::reply::{self, Unsupported};
+use crate::runtime::cells::Zone;
+use crate::runtime::logs::{Batch, Channel, Entry, LogRing, Reader, ReaderOptions};
+use crate::runtime::output::{Output, Outputs};
+use crate::server::MAX_MESSAGE_BYTES;
+
+/// The channel of the daemon's own log, and of what it says of an executable's.
+const DAEMON: &str = "auraed";
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct Observe<O> {
+    daemon: LogRing,
+    outputs: O,
+}
+
+impl<O: Outputs> Observe<O> {
+    /// A service over the daemon's own log and what is known of executables' output.
+    #[must_use]
+    pub fn service(daemon: LogRing, outputs: O) -> ObserveServiceServer<Self> {
+        ObserveServiceServer::new(Self { daemon, outputs })
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    fn daemon_log(&self, _permit: &Permit<Node>) -> Answers<GetAuraeDaemonLogStreamResponse> {
+        let options = ReaderOptions { follow: true, ..ReaderOptions::default() };
+        let items = batches(self.daemon.reader(options))
+            .flat_map(|batch| stream::iter(items(batch, |_| DAEMON.to_owned())));
+        Box::pin(items.map(|item| Ok(GetAuraeDaemonLogStreamResponse { item: Some(item) })))
+    }
+
+    async fn executable_log(
+        &self,
+        permit: Permit<Executable>,
+        options: ReaderOptions,
+    ) -> Result<Answers<GetExecutableLogsResponse>, Status> {
+        let Executable { cell, name } = permit.into_resource();
+        let Some(cell) = cell else {
+            let ring = self.outputs.of_executable(&name).map_err(|error| reply::status(&error))?;
+            return Ok(entries(ring.reader(options)));
+        };
+        let zone = self.outputs.cell(&cell).map_err(|error| reply::status(&error))?;
+        let request = GetExecutableLogsRequest {
+            cell_name: None,
+            executable_name: name.to_string(),
+            follow: options.follow,
+            tail: options.tail,
+            since: options.since.map(timestamp),
+            channel_type: channel_type(options.channel).into(),
+        };
+        let answers = ObserveServiceClient::new(zone.channel()).get_executable_logs(request).await;
+        forward(zone, answers)
+    }
+
+    async fn process_log(
+        &self,
+        pid: i32,
+        options: ReaderOptions,
+    ) -> Result<Answers<GetSubProcessStreamResponse>, Status> {
+        match self.outputs.of_process(pid).map_err(|error| reply::status(&error))? {
+            Output::Here { name, ring } => {
+                let items = batches(ring.reader(options)).flat_map(move |batch| {
+                    stream::iter(items(batch, |channel| item_channel(&name, channel)))
+                });
+                let answers =
+                    items.map(|item| Ok(GetSubProcessStreamResponse { item: Some(item) }));
+                Ok(Box::pin(answers))
+            }
+            Output::InCell { zone, pid } => {
+                let request = GetSubProcessStreamRequest {
+                    channel_type: channel_type(options.channel).into(),
+                    process_id: pid,
+                };
+                let mut client = ObserveServiceClient::new(zone.channel());
+                let answers = client.get_sub_process_stream(request).await;
+                forward(zone, answers)
+            }
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl<O: Outputs> ObserveService for Observe<O> {
+    type GetAuraeDaemonLogStreamStream = Answers<GetAuraeDaemonLogStreamResponse>;
+    type GetSubProcessStreamStream = Answers<GetSubProcessStreamResponse>;
+    type GetPosixSignalsStreamStream = Answers<GetPosixSignalsStreamResponse>;
+    type GetExecutableLogsStream = Answers<GetExecutableLogsResponse>;
+
+    async fn get_aurae_daemon_log_stream(
+        &self,
+        mut request: Request<GetAuraeDaemonLogStreamRequest>,
+    ) -> Result<Response<Self::GetAuraeDaemonLogStreamStream>, Status> {
+        let permit = admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
+        Ok(Response::new(self.daemon_log(&permit)))
+    }
+
+    async fn get_sub_process_stream(
+        &self,
+        request: Request<GetSubProcessStreamRequest>,
+    ) -> Result<Response<Self::GetSubProcessStreamStream>, Status> {
+        let admitted =
+            admit::observe::process_logs(request).map_err(|error| reply::status(&error))?;
+        Ok(Response::new(self.process_log(admitted.pid, admitted.options).await?))
+    }
+
+    async fn get_posix_signals_stream(
+        &self,
+        mut request: Request<GetPosixSignalsStreamRequest>,
+    ) -> Result<Response<Self::GetPosixSignalsStreamStream>, Status> {
+        admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
+        Err(reply::status(&Unsupported {
+            what: "the stream of signals",
+            instead: "aurae.cells.v0.CellService/Wait tells which signal ended an executable",
+        }))
+    }
+
+    async fn get_executable_logs(
+        &self,
+        request: Request<GetExecutableLogsRequest>,
+    ) -> Result<Response<Self::GetExecutableLogsStream>, Status> {
+        let ExecutableLogs { permit, options } =
+            admit::observe::executable_logs(request).map_err(|error| reply::status(&error))?;
+        Ok(Response::new(self.executable_log(permit, options).await?))
+    }
+}
+
+/// A zone's stream as it is, but for the connection's own errors.
+fn forward<T: Send + 'static>(
+    zone: Zone,
+    answers: Result<Response<Streaming<T>>, Status>,
+) -> Result<Answers<T>, Status> {
+    let answers = answers.map_err(|status| reply::from_zone(zone.name(), status))?.into_inner();
+    Ok(Box::pin(
+        answers.map(move |answer| answer.map_err(|status| reply::from_zone(zone.name(), status))),
+    ))
+}
+
+fn batches(reader: Reader) -> impl Stream<Item = Batch> + Send {
+    stream::unfold(reader, |mut reader| async move { Some((reader.next().await?, reader)) })
+}
+
+fn entries(reader: Reader) -> Answers<GetExecutableLogsResponse> {
+    Box::pin(batches(reader).map(|batch| Ok(response(batch))))
+}
+
+fn response(batch: Batch) -> GetExecutableLogsResponse {
+    GetExecutableLogsResponse {
+        entries: batch.entries.into_iter().map(log_entry).collect(),
+        missed_entries: batch.missed_entries,
+        missed_bytes: batch.missed_bytes,
+    }
+}
+
+fn log_entry(entry: Entry) -> LogEntry {
+    LogEntry {
+        unix_nanos: entry.unix_nanos,
+        channel_type: channel_type(Some(entry.channel)).into(),
+        data: entry.data,
+        partial: entry.partial,
+    }
+}
+
+fn channel_type(channel: Option<Channel>) -> LogChannelType {
+    match channel {
+        None => LogChannelType::Unspecified,
+        Some(Channel::Stdout) => LogChannelType::Stdout,
+        Some(Channel::Stderr) => LogChannelType::Stderr,
+    }
+}
+
+fn timestamp(unix_nanos: i64) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: unix_nanos.div_euclid(NANOS_PER_SECOND),
+        // Less than a second of nanoseconds fits.
+        nanos: i32::try_from(unix_nanos.rem_euclid(NANOS_PER_SECOND)).unwrap_or(0),
+    }
+}
+
+/// The items of v0 for a batch. What was missed is an item of the daemon's own: v0 has no field for it.
+fn items(batch: Batch, channel: impl Fn(Channel) -> String) -> Vec<LogItem> {
+    let seconds = |entry: &Entry| entry.unix_nanos.div_euclid(NANOS_PER_SECOND);
+    let missed = (batch.missed_entries > 0).then(|| LogItem {
+        channel: DAEMON.to_owned(),
+        line: format!(
+            "{} lines ({} bytes) are missing here: they came faster than they were read",
+            batch.missed_entries, batch.missed_bytes
+        ),
+        timestamp: batch.entries.first().map_or(0, seconds),
+    });
+    let entries = batch.entries.iter().map(|entry| LogItem {
+        channel: channel(entry.channel),
+        line: String::from_utf8_lossy(&entry.data).into_owned(),
+        timestamp: seconds(entry),
+    });
+    missed.into_iter().chain(entries).collect()
+}
+
+fn item_channel(name: &str, channel: Channel) -> String {
+    match channel {
+        Channel::Stdout => format!("{name}::stdout"),
+        Channel::Stderr => format!("{name}::stderr"),
+    }
+}

@@ -1,0 +1,222 @@
+//! From arguments to settings.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::logging::{self, Format};
+use crate::runtime::logs;
+use crate::server::{Address, TlsFiles};
+
+/// How long executables have between SIGTERM and SIGKILL when the daemon stops, as with `Stop`.
+const GRACE_PERIOD: Duration = Duration::from_secs(10);
+
+/// Where a daemon beside another init listens, unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/var/run/aurae/aurae.sock";
+/// Where the node's init listens, unless told otherwise.
+pub const DEFAULT_INIT_SOCKET: &str = "[::]:8080";
+
+/// The daemon that owns a node: everything it can do is a gRPC call over mutual TLS.
+///
+/// As process 1 it is the node's init and takes its settings from the kernel command line
+/// (`aurae.*`). Beside another init it is a daemon, and needs root and cgroup v2.
+#[derive(Debug, Parser)]
+#[command(name = "auraed", version = crate::VERSION, args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    /// The server's certificate, PEM.
+    #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/_signed.server.crt")]
+    server_crt: PathBuf,
+    /// The server's private key, PEM.
+    #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/server.key")]
+    server_key: PathBuf,
+    /// The certificate of the authority that signs clients, PEM.
+    #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/ca.crt")]
+    ca_crt: PathBuf,
+    /// Where to listen: a path, or an address and port; may be given more than once.
+    /// [default: /var/run/aurae/aurae.sock; as process 1 [::]:8080]
+    #[arg(short, long, value_name = "PATH|ADDRESS:PORT")]
+    socket: Vec<Address>,
+    /// The directory for what lives as long as the daemon; one daemon a directory.
+    #[arg(short, long, value_name = "DIR", default_value = "/var/run/aurae")]
+    runtime_dir: PathBuf,
+    /// The directory for what outlives the daemon.
+    #[arg(short, long, value_name = "DIR", default_value = "/var/lib/aurae")]
+    library_dir: PathBuf,
+    /// Shows debugging output and the audit log.
+    #[arg(short, long)]
+    verbose: bool,
+    /// How a line of the log looks.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: Format,
+    /// How much of an executable's output is kept, unless its start says otherwise: bytes, or with
+    /// KiB, MiB or GiB.
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_capacity)]
+    log_capacity: usize,
+    /// What happens to running executables when the daemon stops.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    workloads_on_exit: WorkloadsOnExit,
+    /// Runs as the daemon inside a zone. For the daemon itself; it has to come first.
+    #[arg(long)]
+    nested: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What else the daemon's program can do.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Writes an OCI bundle whose init is this program.
+    Spawn {
+        /// The directory to write: it must not exist, or be empty.
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
+}
+
+/// What happens to running executables when the daemon stops.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WorkloadsOnExit {
+    /// SIGTERM, and after 10 seconds SIGKILL.
+    #[default]
+    Stop,
+    /// SIGKILL at once.
+    Kill,
+}
+
+impl WorkloadsOnExit {
+    /// How long executables have between SIGTERM and SIGKILL.
+    #[must_use]
+    pub fn grace_period(self) -> Duration {
+        match self {
+            Self::Stop => GRACE_PERIOD,
+            Self::Kill => Duration::ZERO,
+        }
+    }
+}
+
+/// How the daemon runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The files for TLS.
+    pub tls: TlsFiles,
+    /// Where to listen; empty: the default of the role.
+    pub sockets: Vec<Address>,
+    /// For what lives as long as the daemon.
+    pub runtime_directory: PathBuf,
+    /// For what outlives the daemon.
+    pub library_directory: PathBuf,
+    /// What the log shows.
+    pub logging: logging::Options,
+    /// What is kept of an executable's output, in bytes.
+    pub log_capacity: usize,
+    /// What happens to running executables at the end.
+    pub workloads_on_exit: WorkloadsOnExit,
+    /// What to do instead of running.
+    pub command: Option<Command>,
+}
+
+impl Settings {
+    /// Reads the arguments, of which the first is the program's name.
+    ///
+    /// # Errors
+    /// What clap has to say; help and version are said this way too.
+    pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Arguments::try_parse_from(arguments).map(Self::from)
+    }
+}
+
+impl Default for Settings {
+    /// What holds without any argument.
+    fn default() -> Self {
+        Self::from(Arguments::parse_from(["auraed"]))
+    }
+}
+
+impl From<Arguments> for Settings {
+    fn from(arguments: Arguments) -> Self {
+        Self {
+            tls: TlsFiles {
+                certificate: arguments.server_crt,
+                key: arguments.server_key,
+                authority: arguments.ca_crt,
+            },
+            sockets: arguments.socket,
+            runtime_directory: arguments.runtime_dir,
+            library_directory: arguments.library_dir,
+            logging: logging::Options { format: arguments.log_format, verbose: arguments.verbose },
+            log_capacity: arguments.log_capacity,
+            workloads_on_exit: arguments.workloads_on_exit,
+            command: arguments.command,
+        }
+    }
+}
+
+/// Bytes, or with `KiB`, `MiB`, `GiB` (also `K`, `M`, `G`), within what a ring can have.
+fn parse_capacity(text: &str) -> Result<usize, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text.get(digits.len()..).unwrap_or_default().trim() {
+        "" | "B" => 1,
+        "K" | "KiB" => 1 << 10,
+        "M" | "MiB" => 1 << 20,
+        "G" | "GiB" => 1 << 30,
+        other => return Err(format!("{other:?} is none of B, KiB, MiB, GiB")),
+    };
+    let count: usize = digits.parse().map_err(|_| "a number of bytes is needed".to_owned())?;
+    count
+        .checked_mul(unit)
+        .filter(|bytes| (logs::MIN_CAPACITY..=logs::MAX_CAPACITY).contains(bytes))
+        .ok_or_else(|| "it has to be 4KiB to 1GiB".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Settings, clap::Error> {
+        let program = std::iter::once("auraed");
+        Settings::parse(program.chain(arguments.iter().copied()).map(OsString::from))
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let settings = parse(&[]).unwrap();
+        assert_eq!(settings.tls.certificate, PathBuf::from("/etc/aurae/pki/_signed.server.crt"));
+        assert_eq!(settings.tls.key, PathBuf::from("/etc/aurae/pki/server.key"));
+        assert_eq!(settings.tls.authority, PathBuf::from("/etc/aurae/pki/ca.crt"));
+        assert_eq!(settings.runtime_directory, PathBuf::from("/var/run/aurae"));
+        assert_eq!(settings.library_directory, PathBuf::from("/var/lib/aurae"));
+        assert_eq!(settings.log_capacity, 1 << 20);
+        assert_eq!(settings.workloads_on_exit, WorkloadsOnExit::Stop);
+        assert!(settings.sockets.is_empty());
+    }
+
+    #[test]
+    fn a_socket_is_a_path_or_an_address_and_there_may_be_several() {
+        let settings = parse(&["-s", "/tmp/a.sock", "--socket", "127.0.0.1:8080"]).unwrap();
+        let expected: Vec<Address> =
+            ["/tmp/a.sock", "127.0.0.1:8080"].iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(settings.sockets, expected);
+        let error = parse(&["-s", "nowhere"]).unwrap_err().to_string();
+        assert!(error.contains("neither a path"), "{error}");
+    }
+
+    #[test]
+    fn a_capacity_has_a_unit_and_bounds() {
+        assert_eq!(parse_capacity("4096"), Ok(4096));
+        assert_eq!(parse_capacity("64KiB"), Ok(64 << 10));
+        assert_eq!(parse_capacity("2M"), Ok(2 << 20));
+        assert_eq!(parse_capacity("1 GiB"), Ok(1 << 30));
+        for bad in ["", "x", "MiB", "1TiB", "1", "2GiB", "-1", "99999999999999999999GiB"] {
+            assert!(parse_capacity(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn spawn_takes_a_directory() {
+        let settings = parse(&["spawn", "-o", "/tmp/bundle"]).unwrap();
+        assert_eq!(settings.command, Some(Command::Spawn { output: "/tmp/bundle".into() }));
+        assert!(parse(&["spawn"]).is_err());
+    }
+}
