@@ -102,7 +102,10 @@ async fn ask_unary(
     let path = rpc.path();
     let call = async |client: Client| -> Result<Bytes, Failure> {
         let answer = client.unary(&path, request.clone(), MetadataMap::new(), answers.timeout);
-        answer.await.map(tonic::Response::into_inner).map_err(|status| explain(&client, &status))
+        answer
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(|status| explain(rpc, &client, &status))
     };
     let results = fan_out(targets.nodes, call).await;
     let kind = rpc.method.output();
@@ -121,8 +124,15 @@ async fn ask_unary(
     if failed { Err(Failure::silent(1)) } else { Ok(ExitCode::SUCCESS) }
 }
 
-fn explain(client: &Client, status: &Status) -> Failure {
-    Failure::from_status(status, client.connect_error().as_ref())
+fn explain(rpc: &Rpc, client: &Client, status: &Status) -> Failure {
+    let failure = Failure::from_status(status, client.connect_error().as_ref());
+    // The hint is about cells and what is in them.
+    let about_cells = ["aurae.cells.v0", "aurae.observe.v0"];
+    let package = rpc.method.parent_service().package_name().to_owned();
+    match status.code() {
+        Code::NotFound if !about_cells.contains(&package.as_str()) => failure.without_hint(),
+        _ => failure,
+    }
 }
 
 /// Says where the address came from, if nobody was there.
@@ -240,12 +250,14 @@ impl Following<'_> {
         let metadata = MetadataMap::new();
         let stream =
             self.client.server_streaming(&path, request, metadata, self.answers.timeout).await;
-        let mut stream = stream.map_err(|status| explain(self.client, &status))?.into_inner();
+        let mut stream =
+            stream.map_err(|status| explain(self.rpc, self.client, &status))?.into_inner();
         let node = self.labelled.then(|| self.client.node().to_string());
         let mut lines = Lines::new(node, self.answers.timestamps);
         loop {
             let next = bounded(deadline, stream.message()).await;
-            let next = next.map_err(|status| explain(self.client, &self.client.explain(status)))?;
+            let next = next
+                .map_err(|status| explain(self.rpc, self.client, &self.client.explain(status)))?;
             let Some(message) = next else { return Ok(()) };
             output::write(self.chunks(&mut lines, message)?).await?;
         }

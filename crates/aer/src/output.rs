@@ -16,11 +16,6 @@ impl Style {
         Self { emphasis: !refused && io::stdout().is_terminal() }
     }
 
-    #[cfg(test)]
-    pub(crate) fn plain() -> Self {
-        Self { emphasis: false }
-    }
-
     /// A heading or a label.
     pub(crate) fn strong(self, text: &str) -> String {
         if self.emphasis { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }

@@ -77,7 +77,7 @@ fn a_client_is_a_spiffe_id_of_the_trust_domain() {
     assert!(you.contains("digital signature, client"), "{you}");
     let config = aurae_client::Config::read(&directory.path().join(CONFIG)).unwrap();
     let node = config.default_node().unwrap();
-    assert_eq!(node.address.to_string(), aurae_client::DEFAULT_SOCKET);
+    assert_eq!(node.address.to_string(), DEFAULT_SOCKET);
     assert_eq!(node.identity.client_key, directory.path().join("me.key"));
 }
 

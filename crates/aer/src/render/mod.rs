@@ -61,7 +61,3 @@ fn in_file_order(message: &MessageDescriptor) -> Vec<FieldDescriptor> {
     fields.sort_by(|left, right| left.path().cmp(right.path()));
     fields
 }
-
-#[cfg(test)]
-#[path = "../render_tests.rs"]
-mod tests;

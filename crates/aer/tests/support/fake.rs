@@ -1,0 +1,391 @@
+//! The services of a node, made up.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aurae_proto::cells::cell_service_server::{CellService, CellServiceServer};
+use aurae_proto::cells::exit_status::Reason;
+use aurae_proto::cells::*;
+use aurae_proto::discovery::discovery_service_server::{DiscoveryService, DiscoveryServiceServer};
+use aurae_proto::discovery::{DiscoverRequest, DiscoverResponse};
+use aurae_proto::node::node_service_server::{NodeService, NodeServiceServer};
+use aurae_proto::node::*;
+use aurae_proto::observe::observe_service_server::{ObserveService, ObserveServiceServer};
+use aurae_proto::observe::*;
+use prost_types::Timestamp;
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt, iter};
+use tonic::{Request, Response, Status};
+
+type Answer<T> = Result<Response<T>, Status>;
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// 2026-11-22T15:04:05.25Z.
+const WHEN: Timestamp = Timestamp { seconds: 1_795_359_845, nanos: 250_000_000 };
+const WHEN_NANOS: i64 = 1_795_359_845_250_000_000;
+
+/// A node that keeps what it was asked.
+#[derive(Clone, Default)]
+pub(crate) struct Fake {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<String>,
+    running: BTreeMap<String, Running>,
+}
+
+/// An executable, by the name of its program.
+struct Running {
+    program: String,
+    end: watch::Sender<Option<ExitStatus>>,
+}
+
+impl Fake {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// What was called, with the message.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.state().calls.clone()
+    }
+
+    /// The names of what was called.
+    pub(crate) fn called(&self) -> Vec<String> {
+        let calls = self.calls();
+        calls.iter().map(|call| call.split(' ').next().unwrap().to_owned()).collect()
+    }
+
+    fn note<T: std::fmt::Debug>(&self, name: &str, request: Request<T>) -> T {
+        let message = request.into_inner();
+        self.state().calls.push(format!("{name} {message:?}"));
+        message
+    }
+
+    pub(crate) fn cells(&self) -> CellServiceServer<Self> {
+        CellServiceServer::new(self.clone())
+    }
+
+    pub(crate) fn observe(&self) -> ObserveServiceServer<Self> {
+        ObserveServiceServer::new(self.clone())
+    }
+
+    pub(crate) fn discovery(&self) -> DiscoveryServiceServer<Self> {
+        DiscoveryServiceServer::new(self.clone())
+    }
+
+    pub(crate) fn node(&self) -> NodeServiceServer<Self> {
+        NodeServiceServer::new(self.clone())
+    }
+}
+
+fn exited(code: i32) -> ExitStatus {
+    ExitStatus { reason: Some(Reason::Code(code)), oom_killed: false }
+}
+
+fn killed(signal: i32, oom_killed: bool) -> ExitStatus {
+    ExitStatus { reason: Some(Reason::Signal(signal)), oom_killed }
+}
+
+/// How a program of that name ends by itself.
+fn end_of(program: &str) -> Option<ExitStatus> {
+    match program {
+        "sleep" => None,
+        "fail" => Some(exited(3)),
+        "hog" => Some(killed(9, true)),
+        "crash" => Some(killed(11, false)),
+        _ => Some(exited(0)),
+    }
+}
+
+fn output_of(program: &str) -> Vec<LogEntry> {
+    let entry = |channel: LogChannelType, data: &'static [u8], partial| LogEntry {
+        unix_nanos: WHEN_NANOS,
+        channel_type: channel.into(),
+        data: data.into(),
+        partial,
+    };
+    match program {
+        "hello" => vec![
+            entry(LogChannelType::Stdout, b"hello", false),
+            entry(LogChannelType::Stderr, b"oops", false),
+            entry(LogChannelType::Stdout, b"no line end, and not UTF-8: \xff\x00", true),
+        ],
+        "sleep" => vec![entry(LogChannelType::Stdout, b"ready", false)],
+        _ => Vec::new(),
+    }
+}
+
+fn cell(name: &str, memory: i64) -> Cell {
+    Cell {
+        name: name.to_owned(),
+        cpu: Some(CpuController { weight: Some(100), max: Some(20_000), ..Default::default() }),
+        memory: Some(MemoryController { max: Some(memory), ..Default::default() }),
+        isolate_process: true,
+        ..Default::default()
+    }
+}
+
+fn status_of(name: &str, exit_status: Option<ExitStatus>) -> ExecutableStatus {
+    let state = match exit_status {
+        None => ExecutableState::Running,
+        Some(_) => ExecutableState::Ended,
+    };
+    ExecutableStatus {
+        name: name.to_owned(),
+        state: state.into(),
+        pid: 42,
+        start_time: Some(WHEN),
+        end_time: exit_status.map(|_| WHEN),
+        exit_status,
+        args: vec!["sh".to_owned(), "-c".to_owned(), "a \x1b[31mred\x1b[0m one".to_owned()],
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl CellService for Fake {
+    async fn allocate(
+        &self,
+        request: Request<CellServiceAllocateRequest>,
+    ) -> Answer<CellServiceAllocateResponse> {
+        let cell = self.note("Allocate", request).cell.unwrap_or_default();
+        if cell.name == "taken" {
+            return Err(Status::already_exists("cell taken exists already"));
+        }
+        if cell.name.is_empty() {
+            return Err(Status::failed_precondition("Field = cell.name; Required"));
+        }
+        Ok(Response::new(CellServiceAllocateResponse { cell_name: cell.name, cgroup_v2: true }))
+    }
+
+    async fn free(
+        &self,
+        request: Request<CellServiceFreeRequest>,
+    ) -> Answer<CellServiceFreeResponse> {
+        let request = self.note("Free", request);
+        self.state().running.remove(&request.cell_name);
+        match request.cell_name.as_str() {
+            "absent" => Err(Status::not_found("cell absent does not exist")),
+            "stuck" => {
+                Err(Status::internal("failed to remove cgroup stuck: device or resource busy"))
+            }
+            _ => Ok(Response::new(CellServiceFreeResponse {})),
+        }
+    }
+
+    async fn start(
+        &self,
+        request: Request<CellServiceStartRequest>,
+    ) -> Answer<CellServiceStartResponse> {
+        let request = self.note("Start", request);
+        let program = request.executable.and_then(|executable| executable.args.first().cloned());
+        let program = program.unwrap_or_default();
+        match program.as_str() {
+            "absent" => return Err(Status::not_found("absent: no such file or directory")),
+            "forbidden" => return Err(Status::permission_denied("forbidden: permission denied")),
+            _ => {}
+        }
+        let end = watch::Sender::new(end_of(&program));
+        let running = Running { program, end };
+        self.state().running.insert(request.cell_name.unwrap_or_default(), running);
+        Ok(Response::new(CellServiceStartResponse { pid: 42, uid: 0, gid: 0 }))
+    }
+
+    async fn stop(
+        &self,
+        request: Request<CellServiceStopRequest>,
+    ) -> Answer<CellServiceStopResponse> {
+        let request = self.note("Stop", request);
+        if let Some(running) = self.state().running.get(request.cell_name()) {
+            running.end.send_replace(Some(killed(15, false)));
+        }
+        Ok(Response::new(CellServiceStopResponse {}))
+    }
+
+    async fn list(
+        &self,
+        request: Request<CellServiceListRequest>,
+    ) -> Answer<CellServiceListResponse> {
+        self.note("List", request);
+        let node = |cell, children| CellGraphNode { cell: Some(cell), children };
+        let child = node(Cell { name: "db/backup".to_owned(), ..Default::default() }, vec![]);
+        let cells =
+            vec![node(cell("db", 1 << 30), vec![child]), node(cell("web", 64 << 20), vec![])];
+        Ok(Response::new(CellServiceListResponse { cells }))
+    }
+
+    async fn inspect(
+        &self,
+        request: Request<CellServiceInspectRequest>,
+    ) -> Answer<CellServiceInspectResponse> {
+        let name = self.note("Inspect", request).cell_name.unwrap_or_default();
+        let line = PressureLine { avg10: 1.5, avg60: 0.25, avg300: 0.0, total: 1_234_567 };
+        Ok(Response::new(CellServiceInspectResponse {
+            cell: Some(cell(&name, 64 << 20)),
+            usage: Some(CellUsage {
+                cpu: Some(CpuUsage { usage: 90_500_000, user: 500_000, ..Default::default() }),
+                memory: Some(MemoryUsage { current: 1_572_864, ..Default::default() }),
+                cpu_pressure: Some(Pressure { some: Some(line), full: None }),
+                ..Default::default()
+            }),
+            executables: vec![
+                status_of("main", None),
+                status_of("migrate", Some(exited(0))),
+                status_of("hog", Some(killed(9, true))),
+            ],
+            cgroup_path: "/web".to_owned(),
+            daemon_pid: 41,
+            controllers: vec!["cpu".to_owned(), "memory".to_owned()],
+        }))
+    }
+
+    async fn wait(
+        &self,
+        request: Request<CellServiceWaitRequest>,
+    ) -> Answer<CellServiceWaitResponse> {
+        let request = self.note("Wait", request);
+        let end = self.state().running.get(request.cell_name()).map(|known| known.end.subscribe());
+        let mut end = end.ok_or_else(|| Status::not_found("no such executable"))?;
+        let status = end.wait_for(Option::is_some).await;
+        let status = *status.map_err(|_| Status::unavailable("cell freed"))?;
+        let executable = Some(status_of(&request.executable_name, status));
+        Ok(Response::new(CellServiceWaitResponse { executable }))
+    }
+
+    async fn signal(
+        &self,
+        request: Request<CellServiceSignalRequest>,
+    ) -> Answer<CellServiceSignalResponse> {
+        self.note("Signal", request);
+        Ok(Response::new(CellServiceSignalResponse {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ObserveService for Fake {
+    type GetAuraeDaemonLogStreamStream = Answers<GetAuraeDaemonLogStreamResponse>;
+    type GetSubProcessStreamStream = Answers<GetSubProcessStreamResponse>;
+    type GetPosixSignalsStreamStream = Answers<GetPosixSignalsStreamResponse>;
+    type GetExecutableLogsStream = Answers<GetExecutableLogsResponse>;
+
+    async fn get_aurae_daemon_log_stream(
+        &self,
+        _: Request<GetAuraeDaemonLogStreamRequest>,
+    ) -> Answer<Self::GetAuraeDaemonLogStreamStream> {
+        let items = ["listening", "a \x1b]0;title\x07 cell"].map(|line| {
+            let line = line.to_owned();
+            let item = LogItem { channel: "auraed".to_owned(), line, timestamp: WHEN.seconds };
+            Ok(GetAuraeDaemonLogStreamResponse { item: Some(item) })
+        });
+        Ok(Response::new(Box::pin(iter(items))))
+    }
+
+    async fn get_sub_process_stream(
+        &self,
+        request: Request<GetSubProcessStreamRequest>,
+    ) -> Answer<Self::GetSubProcessStreamStream> {
+        self.note("GetSubProcessStream", request);
+        let items = [("main::stdout", "hello"), ("main::stderr", "oops")].map(|(channel, line)| {
+            let (channel, line) = (channel.to_owned(), line.to_owned());
+            let item = LogItem { channel, line, timestamp: WHEN.seconds };
+            Ok(GetSubProcessStreamResponse { item: Some(item) })
+        });
+        Ok(Response::new(Box::pin(iter(items))))
+    }
+
+    async fn get_posix_signals_stream(
+        &self,
+        _: Request<GetPosixSignalsStreamRequest>,
+    ) -> Answer<Self::GetPosixSignalsStreamStream> {
+        Err(Status::unimplemented("GetPosixSignalsStream is not implemented yet; use Wait"))
+    }
+
+    async fn get_executable_logs(
+        &self,
+        request: Request<GetExecutableLogsRequest>,
+    ) -> Answer<Self::GetExecutableLogsStream> {
+        let request = self.note("GetExecutableLogs", request);
+        let running = self
+            .state()
+            .running
+            .get(request.cell_name())
+            .map(|running| (running.program.clone(), running.end.subscribe()));
+        let (program, end) = match running {
+            Some((program, end)) => (program, Some(end).filter(|_| request.follow)),
+            None => ("hello".to_owned(), None),
+        };
+        let missed_entries = if request.tail == Some(3) { 7 } else { 0 };
+        let first = GetExecutableLogsResponse {
+            entries: output_of(&program),
+            missed_entries,
+            missed_bytes: missed_entries * 1024,
+        };
+        let until_end = async move {
+            if let Some(mut end) = end {
+                let _ = end.wait_for(Option::is_some).await;
+            }
+            Ok(GetExecutableLogsResponse::default())
+        };
+        let last = futures_util::stream::once(until_end);
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(first)).chain(last))))
+    }
+}
+
+#[tonic::async_trait]
+impl DiscoveryService for Fake {
+    async fn discover(&self, request: Request<DiscoverRequest>) -> Answer<DiscoverResponse> {
+        self.note("Discover", request);
+        Ok(Response::new(DiscoverResponse { healthy: true, version: "1.2.3".to_owned() }))
+    }
+}
+
+#[tonic::async_trait]
+impl NodeService for Fake {
+    type KernelLogStream = Answers<KernelLogResponse>;
+
+    async fn info(&self, _: Request<InfoRequest>) -> Answer<InfoResponse> {
+        let interface = |name: &str, running, address: &str| NetworkInterface {
+            name: name.to_owned(),
+            running,
+            addresses: vec![address.to_owned()],
+            ..Default::default()
+        };
+        Ok(Response::new(InfoResponse {
+            version: "1.2.3".to_owned(),
+            boot_time: Some(WHEN),
+            cpus: 2,
+            memory_total: 8 << 30,
+            cgroup_controllers: vec!["cpu".to_owned(), "memory".to_owned()],
+            capabilities: Some(NodeCapabilities { kvm: true, bpf: false, landlock_abi: 4 }),
+            interfaces: vec![
+                interface("lo", true, "127.0.0.1/8"),
+                interface("eth0", false, "10.0.2.15/24"),
+            ],
+            ..Default::default()
+        }))
+    }
+
+    async fn power_off(&self, request: Request<PowerOffRequest>) -> Answer<PowerOffResponse> {
+        self.note("PowerOff", request);
+        Ok(Response::new(PowerOffResponse {}))
+    }
+
+    async fn reboot(&self, _: Request<RebootRequest>) -> Answer<RebootResponse> {
+        std::future::pending().await
+    }
+
+    async fn kernel_log(&self, _: Request<KernelLogRequest>) -> Answer<Self::KernelLogStream> {
+        let record = KernelLogResponse {
+            sequence: 1,
+            unix_nanos: WHEN_NANOS,
+            severity: 6,
+            facility: 0,
+            message: "Linux version 6.1".to_owned(),
+        };
+        Ok(Response::new(Box::pin(iter([Ok(record)]))))
+    }
+}
