@@ -97,7 +97,6 @@ fn the_node_and_its_daemon_are_asked() {
             &["observe", "get-sub-process-stream", "42"],
             &["observe", "get-sub-process-stream", "42", "-o", "json"],
             &["observe", "get-posix-signals-stream"],
-            &["health", "watch", "--service", "ready", "--timeout", "100ms"],
         ],
     );
 }
@@ -234,7 +233,7 @@ fn run_leaves_alone_the_cell_that_it_did_not_make() {
 fn ctrl_c_stops_the_command_frees_the_cell_and_exits_130() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let bed = Bed::new();
-        let mut child = start_until_ready(&bed, &["run", "web", "--", "sleep"]);
+        let mut child = start_until(&bed, &["run", "web", "--", "sleep"], "ready\n");
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(code), "{}", stderr_of(&mut child));
@@ -252,14 +251,22 @@ fn a_reader_that_goes_away_ends_the_run_and_frees_the_cell() {
     assert_eq!(bed.fake.called().last().unwrap(), "Free");
 }
 
-/// Starts a command, and waits until it wrote `ready`.
-fn start_until_ready(bed: &Bed, arguments: &[&str]) -> Child {
+#[test]
+fn a_stream_says_what_comes_when_it_comes() {
+    let bed = Bed::new();
+    let mut child = start_until(&bed, &["health", "watch", "--service", "ready"], "serving\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// Starts a command, and waits until it wrote that line.
+fn start_until(bed: &Bed, arguments: &[&str], expected: &str) -> Child {
     let mut child =
         bed.aer(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
     let stdout = child.stdout.as_mut().unwrap();
     BufReader::new(stdout).read_line(&mut line).unwrap();
-    assert_eq!(line, "ready\n", "{}", stderr_of(&mut child));
+    assert_eq!(line, expected, "{}", stderr_of(&mut child));
     child
 }
 

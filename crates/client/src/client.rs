@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -75,7 +75,7 @@ impl Client {
             return Status::unavailable(report(&error));
         }
         match status.code() {
-            Code::Cancelled => Status::deadline_exceeded("the time for the call is over"),
+            Code::Cancelled => deadline_exceeded(),
             // The transport's own words, from the innermost cause: what the kernel said.
             _ => Status::unavailable(format!(
                 "the connection to {} was lost: {}",
@@ -150,18 +150,23 @@ impl Client {
         timeout: Option<Duration>,
         call: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        let result = match timeout {
-            Some(timeout) => tokio::time::timeout(timeout, call)
-                .await
-                .unwrap_or_else(|_| Err(deadline_exceeded(timeout))),
-            None => call.await,
+        let Some(timeout) = timeout else {
+            return call.await.map_err(|status| self.explain(status));
         };
-        result.map_err(|status| self.explain(status))
+        let started = Instant::now();
+        match tokio::time::timeout(timeout, call).await {
+            Err(_) => Err(deadline_exceeded()),
+            // Who notices first, we or the node, makes no difference to the caller.
+            Ok(Err(status)) if status.code() == Code::Cancelled && started.elapsed() >= timeout => {
+                Err(deadline_exceeded())
+            }
+            Ok(result) => result.map_err(|status| self.explain(status)),
+        }
     }
 }
 
-fn deadline_exceeded(timeout: Duration) -> Status {
-    Status::deadline_exceeded(format!("no answer within {timeout:?}"))
+fn deadline_exceeded() -> Status {
+    Status::deadline_exceeded("the time for the call is over")
 }
 
 fn innermost(status: &Status) -> String {

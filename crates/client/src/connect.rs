@@ -64,6 +64,7 @@ impl Dialer {
             tls,
             explain: self.explain.clone(),
             last_error: self.last_error.clone(),
+            broken: None,
         })
     }
 }

@@ -13,8 +13,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::error::ConnectError;
 
-/// How much of what the node still said is looked at for an alert after a write failed: one TLS
-/// record.
+/// How much of what the node still said is read at once after a write failed: one TLS record.
 const LAST_WORDS_BYTES: usize = 16 * 1024;
 
 /// A socket of any kind.
@@ -43,6 +42,8 @@ pub(crate) struct WatchedStream {
     pub(crate) tls: TlsStream<Box<dyn Socket>>,
     pub(crate) explain: Explain,
     pub(crate) last_error: LastError,
+    /// The failure of a write that is reported once the node's last words were read.
+    pub(crate) broken: Option<io::Error>,
 }
 
 impl WatchedStream {
@@ -52,26 +53,57 @@ impl WatchedStream {
         }
     }
 
-    /// After a failed write: what the node said before it closed is still there to be read.
-    fn note_last_words(&mut self, context: &mut Context<'_>) {
-        let mut bytes = [0; LAST_WORDS_BYTES];
-        let mut buffer = ReadBuf::new(&mut bytes);
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.tls).poll_read(context, &mut buffer) {
-            self.note(&error);
+    /// Writes, and where the node closed the connection first reads why: what it said before is
+    /// still there to be read, though perhaps not at once.
+    fn poll_watched<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        write: impl FnOnce(
+            Pin<&mut TlsStream<Box<dyn Socket>>>,
+            &mut Context<'_>,
+        ) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if self.broken.is_none() {
+            match write(Pin::new(&mut self.tls), context) {
+                Poll::Ready(Err(error)) if is_closed(&error) => self.broken = Some(error),
+                Poll::Ready(Err(error)) => {
+                    self.note(&error);
+                    return Poll::Ready(Err(error));
+                }
+                written_or_pending => return written_or_pending,
+            }
         }
+        std::task::ready!(self.poll_last_words(context));
+        let error = self.broken.take().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());
+        Poll::Ready(Err(error))
     }
 
-    fn watch<T>(
-        &mut self,
-        result: Poll<io::Result<T>>,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(error)) = &result {
-            self.note(error);
-            self.note_last_words(context);
+    /// Reads to the end, or to the alert.
+    fn poll_last_words(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; LAST_WORDS_BYTES];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            match std::task::ready!(Pin::new(&mut self.tls).poll_read(context, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(()),
+                Ok(()) => {}
+                Err(error) => {
+                    self.note(&error);
+                    return Poll::Ready(());
+                }
+            }
         }
-        result
     }
+}
+
+/// Whether the other side closed the connection: then reading ends, too, and is not waited for in
+/// vain.
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+    )
 }
 
 impl AsyncRead for WatchedStream {
@@ -95,15 +127,11 @@ impl AsyncWrite for WatchedStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.tls).poll_write(context, bytes);
-        this.watch(result, context)
+        self.get_mut().poll_watched(context, |tls, context| tls.poll_write(context, bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.tls).poll_flush(context);
-        this.watch(result, context)
+        self.get_mut().poll_watched(context, |tls, context| tls.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -115,9 +143,10 @@ impl AsyncWrite for WatchedStream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.tls).poll_write_vectored(context, slices);
-        this.watch(result, context)
+        let write = |tls: Pin<&mut TlsStream<_>>, context: &mut Context<'_>| {
+            tls.poll_write_vectored(context, slices)
+        };
+        self.get_mut().poll_watched(context, write)
     }
 
     fn is_write_vectored(&self) -> bool {
