@@ -53,7 +53,8 @@ pub trait Outputs: Clone + Send + Sync + 'static {
 /// A node's executables and cells, or a zone's executables.
 #[derive(Clone, Debug)]
 pub struct Workloads {
-    executables: Executables,
+    /// None where the daemon has no place to run any.
+    executables: Option<Executables>,
     /// A zone has none of its own.
     cells: Option<Cells>,
 }
@@ -79,13 +80,19 @@ impl Workloads {
     /// What a node runs.
     #[must_use]
     pub fn of_node(executables: Executables, cells: Cells) -> Self {
-        Self { executables, cells: Some(cells) }
+        Self { executables: Some(executables), cells: Some(cells) }
     }
 
     /// What a zone runs.
     #[must_use]
     pub fn of_zone(executables: Executables) -> Self {
-        Self { executables, cells: None }
+        Self { executables: Some(executables), cells: None }
+    }
+
+    /// What a daemon runs that could not get a cgroup.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { executables: None, cells: None }
     }
 }
 
@@ -93,11 +100,13 @@ impl Outputs for Workloads {
     type Error = NoOutput;
 
     fn of_executable(&self, name: &ExecutableName) -> Result<LogRing, NoOutput> {
-        Ok(self.executables.logs(name)?)
+        let executables = self.executables.as_ref();
+        Ok(executables.ok_or_else(|| NoSuchExecutable(name.clone()))?.logs(name)?)
     }
 
     fn of_process(&self, pid: i32) -> Result<Output, NoOutput> {
-        if let Some((name, ring)) = self.executables.logs_by_pid(pid) {
+        let own = self.executables.as_ref().and_then(|own| own.logs_by_pid(pid));
+        if let Some((name, ring)) = own {
             return Ok(Output::Here { name, ring });
         }
         let found = self.cells.as_ref().and_then(|cells| cells.find_pid(pid));

@@ -24,10 +24,11 @@ use aurae_authz::Principal;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::error::Elapsed;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::gate::{Gate, principal_of_certificate};
 use crate::service::Api;
@@ -74,14 +75,13 @@ impl Server {
         }
     }
 
-    /// Accepts connections until the shutdown is asked for. Without `tls` the peer is taken for the
-    /// daemon above: only for a socket that nobody else can reach.
-    pub async fn serve(&self, listener: Listener, tls: Option<Arc<ServerConfig>>) {
-        let tls = tls.map(TlsAcceptor::from);
+    /// Accepts connections until the shutdown is asked for.
+    pub async fn serve(&self, listener: Listener, tls: Arc<ServerConfig>) {
+        let tls = TlsAcceptor::from(tls);
         loop {
             let accepted = tokio::select! {
                 _ = self.shutdown.wait() => return,
-                accepted = self.accept(&listener, tls.is_some()) => accepted,
+                accepted = self.accept(&listener) => accepted,
             };
             match accepted {
                 Ok((stream, peer, slots)) => {
@@ -96,17 +96,13 @@ impl Server {
         }
     }
 
-    /// Waits for a free slot first, so that what cannot be served stays in the kernel's backlog.
+    /// Waits for free slots first, so that what cannot be served stays in the kernel's backlog.
     async fn accept(
         &self,
         listener: &Listener,
-        handshake: bool,
     ) -> io::Result<(Box<dyn listen::Stream>, String, Slots)> {
         let connection = acquire(&self.connections).await?;
-        let handshake = match handshake {
-            true => Some(acquire(&self.handshakes).await?),
-            false => None,
-        };
+        let handshake = acquire(&self.handshakes).await?;
         let (stream, peer) = listener.accept().await?;
         Ok((stream, peer, Slots { connection, handshake }))
     }
@@ -131,7 +127,7 @@ async fn acquire(semaphore: &Arc<Semaphore>) -> io::Result<OwnedSemaphorePermit>
 /// What a connection takes up.
 struct Slots {
     connection: OwnedSemaphorePermit,
-    handshake: Option<OwnedSemaphorePermit>,
+    handshake: OwnedSemaphorePermit,
 }
 
 struct Connection {
@@ -141,51 +137,47 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: Box<dyn listen::Stream>, tls: Option<TlsAcceptor>) {
-        let Some(tls) = tls else {
-            return self.serve(stream, Principal::parent()).await;
-        };
+    async fn run(self, stream: Box<dyn listen::Stream>, tls: TlsAcceptor) {
+        let Self { server, peer, slots } = self;
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
         let outcome = tokio::select! {
-            _ = self.server.shutdown.wait() => return,
+            _ = server.shutdown.wait() => return,
             outcome = handshake => outcome,
         };
-        let peer = self.peer.as_str();
-        let stream = match outcome {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                let reason = HandshakeFailure(&error);
-                return tracing::warn!(peer, %reason, "refused a TLS handshake");
-            }
-            Err(_elapsed) => {
-                let reason = "the handshake took too long";
-                return tracing::warn!(peer, reason, "refused a TLS handshake");
-            }
-        };
-        let (_, session) = stream.get_ref();
-        // The verifier admits no session without a certificate.
-        let certificate = session.peer_certificates().and_then(<[_]>::first);
-        match certificate.map(|certificate| principal_of_certificate(certificate)) {
-            Some(Ok(principal)) => self.serve(stream, principal).await,
-            Some(Err(reason)) => tracing::warn!(peer, %reason, "refused a TLS handshake"),
-            None => tracing::warn!(peer, reason = "no certificate", "refused a TLS handshake"),
+        drop(slots.handshake);
+        match admitted(outcome) {
+            Ok((stream, principal)) => server.serve_stream(stream, principal, peer).await,
+            Err(reason) => tracing::warn!(peer, reason, "refused a TLS handshake"),
         }
+        drop(slots.connection);
     }
+}
 
-    async fn serve(
-        mut self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin,
-        principal: Principal,
-    ) {
-        drop(self.slots.handshake.take());
-        tracing::debug!(peer = self.peer, %principal, "connected");
-        let service = self.server.gate.admit(principal, self.peer.clone());
-        let connection = http().serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
-        let mut cut = self.server.cut.subscribe();
+type Handshaken = TlsStream<Box<dyn listen::Stream>>;
+
+/// Whose connection it is, or why it is none.
+fn admitted(
+    outcome: Result<io::Result<Handshaken>, Elapsed>,
+) -> Result<(Handshaken, Principal), String> {
+    let stream = outcome
+        .map_err(|_| format!("it took more than {} s", HANDSHAKE_TIMEOUT.as_secs()))?
+        .map_err(|error| HandshakeFailure(&error).to_string())?;
+    // The verifier admits no session without a certificate.
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificate = certificates.first().ok_or("the client showed no certificate")?;
+    let principal = principal_of_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok((stream, principal))
+}
+
+impl Server {
+    async fn serve_stream(&self, stream: Handshaken, principal: Principal, peer: String) {
+        tracing::debug!(peer, %principal, "connected");
+        let service = self.gate.admit(principal, peer.clone());
+        let mut connection = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
+        let mut cut = self.cut.subscribe();
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
-            _ = self.server.shutdown.wait() => {
+            _ = self.shutdown.wait() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,
@@ -194,13 +186,8 @@ impl Connection {
             }
         };
         if let Err(error) = outcome {
-            tracing::debug!(
-                peer = self.peer,
-                error = crate::reply::text(&error),
-                "connection lost"
-            );
+            tracing::debug!(peer, error = crate::reply::text(&error), "connection lost");
         }
-        drop(self.slots.connection);
     }
 }
 

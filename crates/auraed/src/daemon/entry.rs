@@ -1,0 +1,210 @@
+//! The two ways to be the node's daemon: as the machine's init, and beside another one.
+
+use std::ffi::OsString;
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{Daemon, DaemonError, Role};
+use crate::boot::{self, LogFormat};
+use crate::bundle;
+use crate::logging::{self, Format};
+use crate::reply;
+use crate::runtime::logs::{MAX_CAPACITY, MIN_CAPACITY};
+use crate::settings::{Command, Settings};
+use crate::shutdown::{Intent, Shutdown};
+use crate::status::Status;
+
+/// Threads that serve, at least: one that is kept busy must not keep the others waiting.
+const MIN_WORKERS: usize = 2;
+/// Threads that serve, at most: the node's CPUs are there for its workloads.
+const MAX_WORKERS: usize = 8;
+/// How long blocking work may go on when everything else has ended.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the console has to show the last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The entry of the node's daemon. `arguments[0]` is the program's name.
+pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+    if boot::is_init() {
+        as_init(arguments);
+    }
+    let settings = match Settings::parse(arguments) {
+        Ok(settings) => settings,
+        Err(error) => {
+            // Help and version are said this way too, with success.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = match settings.command.clone() {
+        Some(Command::Spawn { output }) => {
+            bundle::write(&output).map_err(DaemonError::from).map(|()| {
+                println!("wrote an OCI bundle to {}", output.display());
+            })
+        }
+        None => beside_another_init(settings),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", reply::text(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn beside_another_init(settings: Settings) -> Result<(), DaemonError> {
+    let daemon = Daemon::new(settings, Role::Beside, Status::default());
+    let console = logging::start(daemon.settings.logging, &daemon.log);
+    let runtime = threads()?;
+    let outcome = runtime.block_on(async {
+        tokio::spawn(stop_on_signals(daemon.shutdown.clone())?);
+        daemon.run().await
+    });
+    runtime.shutdown_timeout(THREADS_TIMEOUT);
+    console.flush(FLUSH_TIMEOUT);
+    outcome
+}
+
+/// The machine's init: it boots the node, serves, and switches the machine off or starts it again.
+fn as_init(arguments: Vec<OsString>) -> ! {
+    let status = Status::default();
+    let boot = boot::early(&status);
+    let network = boot.settings.network.clone();
+    let daemon = Daemon::new(init_settings(arguments, boot.settings, &status), Role::Init, status);
+    let console = logging::start(daemon.settings.logging, &daemon.log);
+    let intent = match threads() {
+        Ok(runtime) => {
+            let intent = runtime.block_on(serve_as_init(daemon, network));
+            runtime.shutdown_timeout(THREADS_TIMEOUT);
+            intent
+        }
+        Err(error) => {
+            // Without threads there is no API that could be asked for anything else.
+            tracing::error!(error = reply::text(&error), "restarting the machine");
+            Intent::Reboot
+        }
+    };
+    console.flush(FLUSH_TIMEOUT);
+    boot::finish(intent)
+}
+
+async fn serve_as_init(daemon: Daemon, network: boot::NetworkSettings) -> Intent {
+    let (status, shutdown) = (daemon.status.clone(), daemon.shutdown.clone());
+    tokio::spawn(boot::signals(shutdown.clone(), status.clone()));
+    tokio::spawn(boot::network(network, status.clone()));
+    // A task of its own, so that a panic in it does not end pid 1.
+    match tokio::spawn(async move { daemon.run().await }).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => status.degrade("daemon", reply::text(&error)),
+        Err(panic) => status.degrade("daemon", panic.to_string()),
+    }
+    shutdown.wait().await
+}
+
+/// The settings of an init: the defaults, what its arguments say, then the kernel command line. What
+/// is wrong is recorded and left out.
+fn init_settings(arguments: Vec<OsString>, boot: boot::Settings, status: &Status) -> Settings {
+    // The kernel hands on words that it does not know: they must not keep the node from starting.
+    let mut settings = Settings::parse(arguments).unwrap_or_else(|error| {
+        status.degrade("arguments", error.to_string());
+        Settings::default()
+    });
+    for socket in boot.sockets {
+        match socket.parse() {
+            Ok(address) => settings.sockets.push(address),
+            Err(error) => status.degrade("kernel-command-line", reply::text(&error)),
+        }
+    }
+    settings.logging.verbose |= boot.verbose;
+    settings.logging.format = match boot.log_format {
+        Some(LogFormat::Json) => Format::Json,
+        Some(LogFormat::Text) => Format::Text,
+        None => settings.logging.format,
+    };
+    match boot.log_capacity {
+        Some(bytes) if (MIN_CAPACITY..=MAX_CAPACITY).contains(&bytes) => {
+            settings.log_capacity = bytes;
+        }
+        Some(bytes) => status.degrade(
+            "kernel-command-line",
+            format!("aurae.log-capacity: {bytes} is not in {MIN_CAPACITY} to {MAX_CAPACITY}"),
+        ),
+        None => {}
+    }
+    settings
+}
+
+fn threads() -> Result<Runtime, DaemonError> {
+    let cpus = std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cpus.clamp(MIN_WORKERS, MAX_WORKERS))
+        .enable_all()
+        .build()
+        .map_err(DaemonError::Threads)
+}
+
+/// SIGTERM and SIGINT stop the daemon in order. SIGHUP is kept for reading certificates again, and
+/// does nothing yet.
+fn stop_on_signals(shutdown: Shutdown) -> Result<impl Future<Output = ()>, DaemonError> {
+    let listen = |kind| signal(kind).map_err(DaemonError::Signals);
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+                _ = hang_up.recv() => {
+                    tracing::info!("SIGHUP does nothing");
+                    continue;
+                }
+            };
+            tracing::info!(signal = name, "stopping");
+            shutdown.request(Intent::Exit);
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_in_an_inits_settings_is_recorded_and_left_out() {
+        let status = Status::default();
+        let arguments = ["init", "splash"].map(OsString::from).to_vec();
+        let boot = boot::Settings {
+            sockets: vec!["127.0.0.1:1".into(), "nowhere".into()],
+            log_capacity: Some(1),
+            ..boot::Settings::default()
+        };
+        let settings = init_settings(arguments, boot, &status);
+        assert_eq!(settings.sockets, ["127.0.0.1:1".parse().unwrap()]);
+        assert_eq!(settings.log_capacity, 1 << 20);
+        let phases: Vec<_> = status.degraded().iter().map(|degraded| degraded.phase).collect();
+        assert_eq!(phases, ["arguments", "kernel-command-line", "kernel-command-line"]);
+    }
+
+    #[test]
+    fn the_kernel_command_line_sets_what_arguments_would() {
+        let boot = boot::Settings {
+            sockets: vec!["[::]:1".into()],
+            verbose: true,
+            log_format: Some(LogFormat::Json),
+            log_capacity: Some(4096),
+            ..boot::Settings::default()
+        };
+        let status = Status::default();
+        let settings = init_settings(vec!["init".into()], boot, &status);
+        assert_eq!(settings.sockets, ["[::]:1".parse().unwrap()]);
+        assert_eq!(settings.logging, logging::Options { format: Format::Json, verbose: true });
+        assert_eq!(settings.log_capacity, 4096);
+        assert!(status.degraded().is_empty());
+    }
+}
