@@ -37,6 +37,9 @@ const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 /// The child is born in the cgroup given (clone(2)).
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
+/// Marks a range of descriptors close-on-exec (close_range(2), Linux 5.11).
+const CLOSE_RANGE_CLOEXEC: c_long = 4;
+
 /// Namespaces that a process gets of its own (namespaces(7)).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Namespaces {
@@ -304,6 +307,9 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     for (target, source) in plan.sources.iter().enumerate() {
         system_call(Step::Descriptors, libc::SYS_dup3, [*source as c_long, target as c_long, 0])?;
     }
+    // Whatever else this daemon holds, or was itself given without close-on-exec, ends here.
+    let rest = [plan.sources.len() as c_long, c_long::from(libc::c_uint::MAX), CLOSE_RANGE_CLOEXEC];
+    system_call(Step::Descriptors, libc::SYS_close_range, rest)?;
     system_call(Step::Session, libc::SYS_setsid, [0; 3])?;
     if let Some(score) = spawn.oom_score {
         set_oom_score(score)?;
@@ -454,6 +460,18 @@ mod tests {
                 .unwrap()
                 .unwrap();
         assert_eq!(status.exit_status(), Some(7));
+    }
+
+    #[test]
+    fn no_other_descriptor_is_inherited() {
+        // Opened without close-on-exec, as one from a careless parent would be.
+        let flags = rustix::fs::OFlags::RDONLY;
+        let _leak = rustix::fs::open("/dev/null", flags, rustix::fs::Mode::empty()).unwrap();
+        let script = c"for n in /proc/self/fd/*; do [ ${n##*/} -gt 3 ] && exit 1; done; exit 0";
+        let child = spawn(c"/bin/sh", &[c"sh", c"-c", script], None).unwrap();
+        let options = rustix::process::WaitOptions::empty();
+        let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
     }
 
     #[test]
