@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::testbed::fleet::{self, DEFAULT_NAME, Up};
 use xtask::workspace::Workspace;
-use xtask::{build, demo, suite};
+use xtask::{build, codegen, demo, suite};
 
 /// The repository's tasks.
 #[derive(Parser)]
@@ -24,6 +24,12 @@ enum Task {
     Build,
     /// Boots a node, runs examples/hello.ts against it, powers it off.
     Demo,
+    /// Generates the TypeScript SDK's messages from `api/`; needs Node.
+    Codegen {
+        /// Changes nothing; fails when what is committed is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Checks formatting and runs clippy.
     Lint,
     /// Runs everything that can be tested on this machine.
@@ -95,6 +101,7 @@ fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
         Task::Build => build::release(&workspace)?,
+        Task::Codegen { check } => codegen::run(workspace.root(), check)?,
         Task::Demo => demo::run(&workspace)?,
         Task::Lint => return suite::run(&workspace, &["fmt".to_owned(), "clippy".to_owned()]),
         Task::Test(TestArguments { list: true, .. }) => suite::list(),

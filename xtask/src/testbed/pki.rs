@@ -106,10 +106,14 @@ impl Pki {
         }
         tools::progress("making certificates");
         tools::output(
-            Command::new(binary)
-                .args(["aer", "pki", "init"])
-                .arg(&self.directory)
-                .args(["--node-name", "node", "--address", "127.0.0.1", "--client", CLIENT]),
+            Command::new(binary).args(["aer", "pki", "init"]).arg(&self.directory).args([
+                "--node-name",
+                "node",
+                "--address",
+                "127.0.0.1",
+                "--client",
+                CLIENT,
+            ]),
         )?;
         Ok(())
     }
