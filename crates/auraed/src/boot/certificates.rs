@@ -37,9 +37,9 @@ const DEVICE_DEADLINE: Duration = Duration::from_secs(5);
 /// How often it is looked for meanwhile.
 const DEVICE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The file systems that are tried, in this order, with the modules they need. The kernel cannot ask
-/// for character sets itself while there is no `modprobe`.
-const FILE_SYSTEMS: &[(&str, &[&str])] = &[
+/// The modules that a file system needs, where they are not built in. The kernel cannot ask for
+/// character sets itself while there is no `modprobe`.
+const MODULES: &[(&str, &[&str])] = &[
     ("ext4", &["ext4"]),
     ("vfat", &["vfat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"]),
     ("iso9660", &["isofs"]),
@@ -107,22 +107,21 @@ fn mount_read_only(
     modules: &mut Modules,
     status: &Status,
 ) -> Result<(), String> {
-    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let mut refusals = Vec::new();
-    for (filesystem, needed) in FILE_SYSTEMS {
-        for module in *needed {
-            modules.load(module, status);
-        }
-        match (Mount { source: device, target, filesystem, flags, options: "" }).mount() {
-            Ok(()) => return Ok(()),
-            Err(error) => refusals.push(report::chain(&error)),
-        }
+    let Some(found) = label::probe(device) else {
+        return Err(format!(
+            "the config disk {} holds none of ext4, vfat, iso9660 and squashfs",
+            device.display()
+        ));
+    };
+    let needed = MODULES.iter().filter(|(filesystem, _)| *filesystem == found.filesystem);
+    for module in needed.flat_map(|(_, modules)| *modules) {
+        modules.load(module, status);
     }
-    Err(format!(
-        "the config disk {} holds no file system that can be read: {}",
-        device.display(),
-        refusals.join("; ")
-    ))
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let mount = Mount { source: device, target, filesystem: found.filesystem, flags, options: "" };
+    mount.mount().map_err(|error| {
+        format!("failed to read the config disk {}: {}", device.display(), report::chain(&error))
+    })
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<(), String> {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::network::settings::{InterfaceSetting, NetworkSettings};
+use crate::server::{Address, BadAddress};
 
 /// The prefix of the words that are ours.
 const PREFIX: &str = "aurae.";
@@ -26,7 +27,7 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// `aurae.socket`: where the API listens, as the flag `--socket` has it. Empty: the default.
-    pub sockets: Vec<String>,
+    pub sockets: Vec<Address>,
     /// `aurae.verbose`: more log.
     pub verbose: bool,
     /// `aurae.log-format`.
@@ -82,7 +83,7 @@ pub(super) fn parse(line: &str) -> Parsed {
 impl Settings {
     fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
         match key {
-            "socket" => self.sockets.push(required(value)?.to_owned()),
+            "socket" => self.sockets.push(parse_socket(required(value)?)?),
             "verbose" => self.verbose = parse_switch(value)?,
             "log-format" => self.log_format = Some(parse_log_format(required(value)?)?),
             "log-capacity" => self.log_capacity = Some(parse_bytes(required(value)?)?),
@@ -118,6 +119,10 @@ fn words(line: &str) -> Vec<String> {
 
 fn required(value: Option<&str>) -> Result<&str, String> {
     value.filter(|value| !value.is_empty()).ok_or_else(|| "a value is missing".to_owned())
+}
+
+fn parse_socket(value: &str) -> Result<Address, String> {
+    value.parse().map_err(|error: BadAddress| error.to_string())
 }
 
 fn parse_switch(value: Option<&str>) -> Result<bool, String> {
@@ -208,7 +213,7 @@ mod tests {
              aurae.modules=kvm-amd,overlay aurae.config=/dev/vdb panic=-1",
         );
         assert_eq!(settings.host_name.as_deref(), Some("node-1"));
-        assert_eq!(settings.sockets, ["[::]:9090"]);
+        assert_eq!(settings.sockets, ["[::]:9090".parse().unwrap()]);
         assert!(settings.verbose);
         assert_eq!(settings.log_format, Some(LogFormat::Json));
         assert_eq!(settings.log_capacity, Some(4096));
@@ -239,6 +244,7 @@ mod tests {
     #[test]
     fn a_bad_value_is_a_problem_and_changes_nothing() {
         for line in [
+            "aurae.socket=9090",
             "aurae.hostname",
             "aurae.hostname=",
             "aurae.hostname=-x",

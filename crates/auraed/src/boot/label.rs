@@ -1,4 +1,4 @@
-//! Finding the config disk: the labels of file systems, read from the devices themselves.
+//! Which file system a block device holds and how it is labelled, read from the device itself.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -7,22 +7,37 @@ use std::path::{Path, PathBuf};
 /// The label of a config disk.
 pub(super) const LABEL: &str = "AURAE";
 
-/// Where a kind of file system keeps its label.
-struct Place {
+/// A kind of file system, and where it says so.
+struct Kind {
+    filesystem: &'static str,
     /// What tells the kind, and where it stands.
     magic: (u64, &'static [u8]),
-    /// Where the label stands, and how long it may be.
-    label: (u64, usize),
+    /// Where the label stands, and how long it may be. `None`: there is no room for one.
+    label: Option<(u64, usize)>,
 }
 
 /// FAT32 and FAT12/16 (their boot sectors), ext2/3/4 (the superblock), ISO 9660 (the primary volume
-/// descriptor).
-const PLACES: &[Place] = &[
-    Place { magic: (0x52, b"FAT32   "), label: (0x47, 11) },
-    Place { magic: (0x36, b"FAT1"), label: (0x2b, 11) },
-    Place { magic: (1024 + 0x38, &[0x53, 0xef]), label: (1024 + 0x78, 16) },
-    Place { magic: (0x8000, b"\x01CD001"), label: (0x8000 + 40, 32) },
+/// descriptor), squashfs (the superblock).
+const KINDS: &[Kind] = &[
+    Kind { filesystem: "vfat", magic: (0x52, b"FAT32   "), label: Some((0x47, 11)) },
+    Kind { filesystem: "vfat", magic: (0x36, b"FAT1"), label: Some((0x2b, 11)) },
+    Kind {
+        filesystem: "ext4",
+        magic: (1024 + 0x38, &[0x53, 0xef]),
+        label: Some((1024 + 0x78, 16)),
+    },
+    Kind { filesystem: "iso9660", magic: (0x8000, b"\x01CD001"), label: Some((0x8000 + 40, 32)) },
+    Kind { filesystem: "squashfs", magic: (0, b"hsqs"), label: None },
 ];
+
+/// What is on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The file system, as `mount(2)` calls it.
+    pub(super) filesystem: &'static str,
+    /// The label, without padding. `None`: it has none, or none that is text.
+    pub(super) label: Option<String>,
+}
 
 /// The first block device, in the order of names, whose file system has the label `AURAE`.
 pub(super) fn find_config_disk() -> Option<PathBuf> {
@@ -31,26 +46,31 @@ pub(super) fn find_config_disk() -> Option<PathBuf> {
     names.sort();
     names
         .into_iter()
-        // Memory devices hold nothing that we did not put there ourselves.
-        .filter(|name| {
-            !["ram", "loop", "zram"].iter().any(|kind| name.to_string_lossy().starts_with(kind))
-        })
+        .filter(|name| !is_memory(&name.to_string_lossy()))
         .map(|name| Path::new("/dev").join(name))
-        .find(|device| read_label(device).as_deref() == Some(LABEL))
+        .find(|device| {
+            probe(device).and_then(|found| found.label).is_some_and(|label| label == LABEL)
+        })
 }
 
-/// The label of the file system on a device, without padding. `None`: it has none that we know how to
-/// read, or the device cannot be read (an empty drive).
-fn read_label(device: &Path) -> Option<String> {
+/// Memory devices hold nothing that was not put there since the boot.
+fn is_memory(name: &str) -> bool {
+    ["ram", "loop", "zram"].iter().any(|kind| name.starts_with(kind))
+}
+
+/// What is on a device. `None`: nothing that we know, or it cannot be read (an empty drive).
+pub(super) fn probe(device: &Path) -> Option<Found> {
     let device = File::open(device).ok()?;
-    PLACES.iter().find_map(|place| {
-        let (at, magic) = place.magic;
-        (read(&device, at, magic.len())? == magic).then_some(())?;
-        let label = read(&device, place.label.0, place.label.1)?;
+    let kind = KINDS.iter().find(|kind| {
+        let (at, magic) = kind.magic;
+        read(&device, at, magic.len()).is_some_and(|bytes| bytes == magic)
+    })?;
+    let label = kind.label.and_then(|(at, length)| {
+        let label = read(&device, at, length)?;
         let end = label.iter().position(|byte| *byte == 0).unwrap_or(label.len());
-        let label = std::str::from_utf8(&label[..end]).ok()?.trim_end();
-        Some(label.to_owned())
-    })
+        Some(std::str::from_utf8(&label[..end]).ok()?.trim_end().to_owned())
+    });
+    Some(Found { filesystem: kind.filesystem, label })
 }
 
 fn read(device: &File, at: u64, length: usize) -> Option<Vec<u8>> {
@@ -64,35 +84,40 @@ mod tests {
     use super::*;
 
     /// An image of a file system with a label, as small as can be.
-    fn image(place: &Place, label: &[u8]) -> tempfile::NamedTempFile {
+    fn image(kind: &Kind, label: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(64 * 1024).unwrap();
-        file.as_file().write_all_at(place.magic.1, place.magic.0).unwrap();
-        file.as_file().write_all_at(label, place.label.0).unwrap();
+        file.as_file().write_all_at(kind.magic.1, kind.magic.0).unwrap();
+        if let Some((at, _)) = kind.label {
+            file.as_file().write_all_at(label, at).unwrap();
+        }
         file
     }
 
     #[test]
-    fn the_label_is_found_in_every_kind_of_file_system() {
-        for place in PLACES {
-            let padding = if place.label.1 == 16 { 0 } else { b' ' };
+    fn the_label_is_found_in_every_kind_of_file_system_that_has_one() {
+        for kind in KINDS {
             let mut label = b"AURAE".to_vec();
-            label.resize(place.label.1, padding);
-            assert_eq!(read_label(image(place, &label).path()).as_deref(), Some(LABEL));
+            let padding = if kind.filesystem == "ext4" { 0 } else { b' ' };
+            label.resize(kind.label.map_or(0, |(_, length)| length), padding);
+            let found = probe(image(kind, &label).path()).unwrap();
+            assert_eq!(found.filesystem, kind.filesystem);
+            assert_eq!(found.label.as_deref(), kind.label.map(|_| LABEL));
         }
     }
 
     #[test]
     fn another_label_is_not_ours() {
-        assert_eq!(read_label(image(&PLACES[2], b"AURAE2\0").path()).as_deref(), Some("AURAE2"));
+        let found = probe(image(&KINDS[2], b"AURAE2\0").path()).unwrap();
+        assert_eq!(found.label.as_deref(), Some("AURAE2"));
     }
 
     #[test]
-    fn what_is_no_file_system_has_no_label() {
+    fn what_is_no_file_system_is_nothing() {
         let empty = tempfile::NamedTempFile::new().unwrap();
-        assert_eq!(read_label(empty.path()), None);
+        assert_eq!(probe(empty.path()), None);
         empty.as_file().set_len(1 << 20).unwrap();
-        assert_eq!(read_label(empty.path()), None);
-        assert_eq!(read_label(Path::new("/does/not/exist")), None);
+        assert_eq!(probe(empty.path()), None);
+        assert_eq!(probe(Path::new("/does/not/exist")), None);
     }
 }

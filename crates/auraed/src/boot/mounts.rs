@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use aurae_kernel::mount::{self, Mount, MountFlags, MountPoint};
+use aurae_kernel::mount::{self, Filesystem, Mount, MountFlags, MountPoint};
 
 use super::report;
 use crate::status::Status;
@@ -35,10 +35,11 @@ const fn entry(
     Entry { target, filesystem, flags, options }
 }
 
-/// `/proc` comes first: it tells what the kernel has and what is mounted already. A mount point comes
-/// after the mount it lies in. What the kernel lacks is left out without a word.
+/// Comes first: it tells what the kernel has, and what is mounted already.
+const PROC: Entry = entry("/proc", "proc", DATA, "");
+
+/// A mount point comes after the mount it lies in. What the kernel lacks is left out without a word.
 const TABLE: &[Entry] = &[
-    entry("/proc", "proc", DATA, ""),
     entry("/sys", "sysfs", DATA, ""),
     entry("/dev", "devtmpfs", DEVICES, "mode=0755"),
     entry("/dev/pts", "devpts", DEVICES.union(MountFlags::NOEXEC), "mode=0620,gid=5,ptmxmode=0666"),
@@ -64,7 +65,14 @@ const LINKS: &[(&str, &str)] = &[
 
 /// Mounts what is in the table and makes the links.
 pub(super) fn run(status: &Status) {
-    for entry in TABLE {
+    // Where /proc is there already, the kernel answers EBUSY, and what it tells is all we want.
+    let proc = mount_entry(&PROC);
+    let state = State::read();
+    if let (Err(message), None) = (proc, &state) {
+        report::degrade(status, PHASE, &message);
+    }
+    let state = state.unwrap_or_default();
+    for entry in TABLE.iter().filter(|entry| state.wants(entry)) {
         if let Err(message) = mount_entry(entry) {
             report::degrade(status, PHASE, &message);
         }
@@ -76,10 +84,31 @@ pub(super) fn run(status: &Status) {
     }
 }
 
-fn mount_entry(entry: &Entry) -> Result<(), String> {
-    if !is_known(entry.filesystem) || is_mounted(entry) {
-        return Ok(());
+/// What the kernel has and what is mounted, as `/proc` tells it. Empty: it tells nothing.
+#[derive(Debug, Default)]
+struct State {
+    filesystems: Vec<Filesystem>,
+    mounts: Vec<MountPoint>,
+}
+
+impl State {
+    fn read() -> Option<Self> {
+        Some(Self { filesystems: mount::filesystems().ok()?, mounts: mount::mounted().ok()? })
     }
+
+    /// Whether the kernel has the file system, and nothing of this type is mounted there already, by
+    /// the kernel or an init before us.
+    fn wants(&self, entry: &Entry) -> bool {
+        let known = self.filesystems.is_empty()
+            || self.filesystems.iter().any(|known| known.name == entry.filesystem);
+        let mounted = self.mounts.iter().any(|mount| {
+            mount.target == Path::new(entry.target) && mount.filesystem == entry.filesystem
+        });
+        known && !mounted
+    }
+}
+
+fn mount_entry(entry: &Entry) -> Result<(), String> {
     let target = Path::new(entry.target);
     make_directory(target)
         .map_err(|error| format!("failed to make the directory {}: {error}", entry.target))?;
@@ -97,22 +126,6 @@ fn mount_entry(entry: &Entry) -> Result<(), String> {
         other => other,
     }
     .map_err(|error| report::chain(&error))
-}
-
-/// Whether the kernel has the file system. While `/proc` is missing, the answer is yes: mounting tells.
-fn is_known(filesystem: &str) -> bool {
-    mount::filesystems().map_or(true, |known| known.iter().any(|kind| kind.name == filesystem))
-}
-
-/// Whether something of this type is mounted there already, by the kernel or an init before us.
-fn is_mounted(entry: &Entry) -> bool {
-    mount::mounted().is_ok_and(|mounts| has(&mounts, entry))
-}
-
-fn has(mounts: &[MountPoint], entry: &Entry) -> bool {
-    mounts.iter().any(|mount| {
-        mount.target == Path::new(entry.target) && mount.filesystem == entry.filesystem
-    })
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {
@@ -138,11 +151,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn proc_is_mounted_first() {
-        assert_eq!(TABLE[0].target, "/proc");
-    }
-
-    #[test]
     fn a_mount_comes_after_the_mount_it_lies_in() {
         for (position, inner) in TABLE.iter().enumerate() {
             for outer in &TABLE[position + 1..] {
@@ -164,16 +172,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_already_is_left_alone() {
-        let mounted = [MountPoint {
-            target: "/dev".into(),
-            filesystem: "devtmpfs".to_owned(),
-            source: "udev".into(),
-        }];
-        let dev = TABLE.iter().find(|entry| entry.target == "/dev").unwrap();
-        let run = TABLE.iter().find(|entry| entry.target == "/run").unwrap();
-        assert!(has(&mounted, dev));
-        assert!(!has(&mounted, run));
+    fn what_is_mounted_already_or_unknown_to_the_kernel_is_left_out() {
+        let known = |name: &str| Filesystem { name: name.to_owned(), device: false };
+        let state = State {
+            filesystems: ["devtmpfs", "tmpfs", "sysfs"].map(known).to_vec(),
+            mounts: vec![MountPoint {
+                target: "/dev".into(),
+                filesystem: "devtmpfs".to_owned(),
+                source: "udev".into(),
+            }],
+        };
+        let wanted: Vec<&str> =
+            TABLE.iter().filter(|entry| state.wants(entry)).map(|entry| entry.target).collect();
+        assert_eq!(wanted, ["/sys", "/dev/shm", "/run", "/tmp"]);
+    }
+
+    #[test]
+    fn a_kernel_that_tells_nothing_is_tried_with_all() {
+        assert!(TABLE.iter().all(|entry| State::default().wants(entry)));
     }
 
     #[test]
