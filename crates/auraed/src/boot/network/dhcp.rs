@@ -10,9 +10,8 @@ use rtnetlink::packet_route::route::RouteProtocol;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::Context;
+use super::Port;
 use super::backoff::Backoff;
-use super::link::Link;
 use super::methods::{wait_for_carrier, wait_for_loss};
 use super::netlink::{Address, Error, Route};
 use crate::boot::report::chain;
@@ -28,12 +27,12 @@ const MIN_MTU: u16 = 1280;
 const MAX_ROUTES: usize = 32;
 
 /// Keeps a lease, for as long as the interface is there.
-pub(super) async fn keep(context: &Context, link: &Link, carrier: &mut watch::Receiver<bool>) {
-    let mut holder = Holder { context, link, lease: None, backoff: Backoff::default() };
-    while wait_for_carrier(context, link, carrier).await.is_ok() {
+pub(super) async fn keep(port: &Port, carrier: &mut watch::Receiver<bool>) {
+    let mut holder = Holder { port, lease: None, backoff: Backoff::default() };
+    while wait_for_carrier(port, carrier).await.is_ok() {
         tokio::select! {
             reason = holder.hold() => {
-                context.health.failed(&link.name, reason);
+                port.failed(reason);
                 holder.backoff.wait().await;
             }
             lost = wait_for_loss(carrier) => if lost.is_err() {
@@ -44,8 +43,7 @@ pub(super) async fn keep(context: &Context, link: &Link, carrier: &mut watch::Re
 }
 
 struct Holder<'a> {
-    context: &'a Context,
-    link: &'a Link,
+    port: &'a Port,
     lease: Option<DhcpV4Lease>,
     backoff: Backoff,
 }
@@ -65,20 +63,24 @@ impl Holder<'_> {
                         return reason;
                     }
                 }
-                Ok(state) => tracing::debug!(interface = self.link.name, %state, "DHCP"),
+                // Back at the start: the lease ran out, or the server took it back.
+                Ok(DhcpV4State::InitReboot) => {
+                    self.lose("the DHCP lease has ended; asking for another").await
+                }
+                Ok(state) => tracing::debug!(interface = self.port.link.name, %state, "DHCP"),
                 Err(error) => {
-                    // A lease that ran out cannot be verified again.
-                    self.lease = None;
-                    return format!("no DHCP lease: {error}");
+                    let reason = format!("no DHCP lease: {error}");
+                    self.lose(&reason).await;
+                    return reason;
                 }
             }
         }
     }
 
     async fn client(&self) -> Result<DhcpV4Client, DhcpError> {
-        let mut config = DhcpV4Config::new(&self.link.name);
-        config.set_iface_index(self.link.index);
-        config.set_iface_mac_raw(&self.link.hardware_address)?;
+        let mut config = DhcpV4Config::new(&self.port.link.name);
+        config.set_iface_index(self.port.link.index);
+        config.set_iface_mac_raw(&self.port.link.hardware_address)?;
         config.use_mac_as_client_id();
         config.set_host_name(&rustix::system::uname().nodename().to_string_lossy());
         DhcpV4Client::init(config, self.lease.clone()).await
@@ -91,28 +93,27 @@ impl Holder<'_> {
         if self.lease.is_none() {
             tokio::select! {
                 result = &mut running => return result,
-                () = sleep(ANSWER_GRACE) => self.context.health.failed(
-                    &self.link.name,
-                    "no DHCP server has answered; asking on".to_owned(),
-                ),
+                () = sleep(ANSWER_GRACE) => {
+                    self.port.failed("no DHCP server has answered; asking on".to_owned());
+                }
             }
         }
         running.await
     }
 
     async fn apply(&mut self, lease: DhcpV4Lease) -> Result<(), String> {
-        let Context { netlink, health, resolver } = self.context;
+        let Port { netlink, resolver, link, .. } = self.port;
         let address = address_of(&lease)?;
         let old = self.lease.as_ref().and_then(|lease| address_of(lease).ok());
         if let Some(old) = old.filter(|old| old.address != address.address) {
-            health.record(&self.link.name, netlink.remove_address(self.link, old).await);
+            netlink.remove_address(link, old).await.map_err(|error| chain(&error))?;
         }
         self.configure(&lease, address).await.map_err(|error| chain(&error))?;
         let servers = lease.dns_srvs.iter().flatten().copied().map(IpAddr::V4).collect();
         let domains = lease.domain_search.iter().flatten().chain(&lease.domain_name).cloned();
-        resolver.set(&self.link.name, servers, domains.collect());
+        resolver.set(&link.name, servers, domains.collect());
         tracing::info!(
-            interface = self.link.name,
+            interface = link.name,
             address = %address.address,
             prefix = address.prefix,
             seconds = lease.lease_time_sec,
@@ -120,18 +121,34 @@ impl Holder<'_> {
         );
         self.lease = Some(lease);
         self.backoff = Backoff::default();
-        health.works(&self.link.name);
+        self.port.works();
         Ok(())
     }
 
-    async fn configure(&self, lease: &DhcpV4Lease, address: Address) -> Result<(), Error> {
-        let netlink = &self.context.netlink;
-        if let Some(mtu) = lease.mtu.filter(|mtu| *mtu >= MIN_MTU) {
-            netlink.set_mtu(self.link, mtu).await?;
+    /// Takes back what the lease gave. Its routes go with its address.
+    async fn lose(&mut self, reason: &str) {
+        let Some(address) = self.lease.take().and_then(|lease| address_of(&lease).ok()) else {
+            return;
+        };
+        if let Err(error) = self.port.netlink.remove_address(&self.port.link, address).await {
+            tracing::warn!(
+                interface = self.port.link.name,
+                error = chain(&error),
+                "kept a lost address"
+            );
         }
-        netlink.add_address(self.link, address).await?;
+        self.port.resolver.set(&self.port.link.name, Vec::new(), Vec::new());
+        self.port.failed(reason.to_owned());
+    }
+
+    async fn configure(&self, lease: &DhcpV4Lease, address: Address) -> Result<(), Error> {
+        let Port { netlink, link, .. } = self.port;
+        if let Some(mtu) = lease.mtu.filter(|mtu| *mtu >= MIN_MTU) {
+            netlink.set_mtu(link, mtu).await?;
+        }
+        netlink.add_address(link, address).await?;
         for route in routes_of(lease, address) {
-            netlink.add_route(self.link, route).await?;
+            netlink.add_route(link, route).await?;
         }
         Ok(())
     }

@@ -26,7 +26,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
-use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -35,7 +36,7 @@ use self::health::Health;
 use self::link::Link;
 use self::netlink::Netlink;
 use self::resolver::Resolver;
-use self::settings::NetworkSettings;
+use self::settings::{Method, NetworkSettings};
 use crate::status::Status;
 
 /// How long an interface that the settings name may be absent before that is a failure: a driver may
@@ -53,16 +54,31 @@ pub async fn run(settings: NetworkSettings, status: Status) {
     }
 }
 
-/// What the tasks of an interface work with; clones share it.
+/// One interface and one way of configuring it, with what its task works with.
 #[derive(Clone, Debug)]
-struct Context {
+struct Port {
+    link: Link,
+    /// Under what the failures of this task are kept: `eth0 (dhcp)`.
+    subject: String,
     netlink: Netlink,
     health: Health,
     resolver: Resolver,
 }
 
+impl Port {
+    fn works(&self) {
+        self.health.works(&self.subject);
+    }
+
+    fn failed(&self, reason: String) {
+        self.health.failed(&self.subject, reason);
+    }
+}
+
 /// An interface that is there, with the tasks that keep it configured. Dropping it ends them.
 struct Tracked {
+    name: String,
+    subjects: Vec<String>,
     carrier: watch::Sender<bool>,
     _tasks: JoinSet<()>,
 }
@@ -76,12 +92,13 @@ async fn watch(settings: &NetworkSettings, health: &Health) -> String {
         };
     tokio::spawn(connection);
     health.works("netlink");
-    let context = Context {
+    let mut links = Links {
+        settings,
         netlink: Netlink::new(handle),
         health: health.clone(),
         resolver: Resolver::new(&settings.name_servers),
+        tracked: HashMap::new(),
     };
-    let mut links = Links { settings, context, tracked: HashMap::new() };
     if let Err(error) = links.look().await {
         return error;
     }
@@ -92,10 +109,14 @@ async fn watch(settings: &NetworkSettings, health: &Health) -> String {
         tokio::select! {
             message = messages.next() => match message {
                 Some((message, _)) => match message.payload {
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) => {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
+                        if is_of_link(&message) =>
+                    {
                         links.appeared(Link::from_message(&message)).await;
                     }
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message)) => {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
+                        if is_of_link(&message) =>
+                    {
                         links.vanished(message.header.index);
                     }
                     // The kernel dropped messages: what we know may be out of date.
@@ -114,19 +135,29 @@ async fn watch(settings: &NetworkSettings, health: &Health) -> String {
     }
 }
 
+/// Whether a message is about a link itself. A bridge speaks of its ports in the same words: a port that
+/// leaves it is "deleted", and is still there.
+fn is_of_link(message: &LinkMessage) -> bool {
+    message.header.interface_family == AddressFamily::Unspec
+}
+
 /// The links of the machine, by index.
 struct Links<'a> {
     settings: &'a NetworkSettings,
-    context: Context,
+    netlink: Netlink,
+    health: Health,
+    resolver: Resolver,
     tracked: HashMap<u32, Tracked>,
 }
 
 impl Links<'_> {
     /// Asks the kernel for all links, and takes up those that are new.
     async fn look(&mut self) -> Result<(), String> {
-        let links =
-            self.context.netlink.links().await.map_err(|error| super::report::chain(&error))?;
-        self.tracked.retain(|index, _| links.iter().any(|link| link.index == *index));
+        let links = self.netlink.links().await.map_err(|error| super::report::chain(&error))?;
+        let is_there = |index: &u32| links.iter().any(|link| link.index == *index);
+        let gone: Vec<u32> =
+            self.tracked.keys().copied().filter(|index| !is_there(index)).collect();
+        gone.into_iter().for_each(|index| self.vanished(index));
         for link in links {
             self.appeared(link).await;
         }
@@ -135,42 +166,62 @@ impl Links<'_> {
 
     /// A link is new, or changed.
     async fn appeared(&mut self, link: Link) {
-        if let Some(tracked) = self.tracked.get(&link.index) {
-            tracked
-                .carrier
-                .send_if_modified(|up| std::mem::replace(up, link.carrier) != link.carrier);
-            return;
+        match self.tracked.get(&link.index) {
+            Some(tracked) if tracked.name == link.name => {
+                tracked
+                    .carrier
+                    .send_if_modified(|up| std::mem::replace(up, link.carrier) != link.carrier);
+                return;
+            }
+            // Another name may mean other settings.
+            Some(_) => self.vanished(link.index),
+            None => {}
         }
         if link.loopback {
-            let result = self.context.netlink.bring_up(&link).await;
-            self.context.health.record(&link.name, result);
-            self.track(link, Vec::new());
+            self.track(link.clone(), Vec::new());
+            let result = self.netlink.bring_up(&link).await;
+            self.health.record(&link.name, result);
             return;
         }
         let methods = self.settings.methods(&link.name, link.is_device());
         self.track(link, methods);
     }
 
-    fn track(&mut self, link: Link, methods: Vec<settings::Method>) {
+    fn track(&mut self, link: Link, methods: Vec<Method>) {
         let (carrier, watch) = watch::channel(link.carrier);
         let mut tasks = JoinSet::new();
-        if !methods.is_empty() && !link.loopback {
-            self.context.health.works(&link.name);
-        }
+        let mut subjects = Vec::new();
         for method in methods {
-            tasks.spawn(methods::keep(self.context.clone(), link.clone(), method, watch.clone()));
+            let subject = format!("{} ({method})", link.name);
+            subjects.push(subject.clone());
+            let port = Port {
+                link: link.clone(),
+                subject,
+                netlink: self.netlink.clone(),
+                health: self.health.clone(),
+                resolver: self.resolver.clone(),
+            };
+            tasks.spawn(methods::keep(port, method, watch.clone()));
         }
-        self.tracked.insert(link.index, Tracked { carrier, _tasks: tasks });
+        // It may have been missed before.
+        self.health.works(&link.name);
+        let tracked = Tracked { name: link.name, subjects, carrier, _tasks: tasks };
+        self.tracked.insert(link.index, tracked);
     }
 
     fn vanished(&mut self, index: u32) {
-        self.tracked.remove(&index);
+        let Some(Tracked { name, subjects, .. }) = self.tracked.remove(&index) else { return };
+        self.resolver.set(&name, Vec::new(), Vec::new());
+        subjects.iter().for_each(|subject| self.health.works(subject));
+        if self.settings.named().contains(&name.as_str()) {
+            self.report_absent();
+        }
     }
 
     fn report_absent(&self) {
         for name in self.settings.named() {
             if !link::exists(name) {
-                self.context.health.failed(
+                self.health.failed(
                     name,
                     format!("there is no interface {name} yet; waiting for it (see aurae.net on the kernel command line)"),
                 );

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, CacheInfo};
+use rtnetlink::packet_route::link::LinkMessage;
 use rtnetlink::packet_route::route::RouteProtocol;
-use rtnetlink::packet_route::{AddressFamily, link::LinkMessage};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::link::Link;
@@ -97,8 +97,7 @@ impl Netlink {
     /// Takes an address from the interface. One that is gone already is no error.
     pub(super) async fn remove_address(&self, link: &Link, address: Address) -> Result<(), Error> {
         let Address { address, prefix, .. } = address;
-        let request = self.handle.address().add(link.index, address, prefix);
-        let mut request = request;
+        let mut request = self.handle.address().add(link.index, address, prefix);
         let message = request.message_mut().clone();
         let operation = || format!("remove the address {address}/{prefix} from {}", link.name);
         match self.handle.address().del(message).execute().await.map_err(failed(operation)) {
@@ -136,18 +135,6 @@ impl Netlink {
         let (destination, prefix) = route.destination;
         let operation = || format!("add the route to {destination}/{prefix} through {}", link.name);
         self.handle.route().add(message).replace().execute().await.map_err(failed(operation))
-    }
-
-    /// Whether the interface has an IPv6 address that other networks can reach.
-    pub(super) async fn has_global_ipv6(&self, link: &Link) -> Result<bool, Error> {
-        let operation = || format!("list the addresses of {}", link.name);
-        let request = self.handle.address().get().set_link_index_filter(link.index);
-        let messages: Vec<_> = request.execute().try_collect().await.map_err(failed(operation))?;
-        Ok(messages
-            .iter()
-            .filter(|message| message.header.family == AddressFamily::Inet6)
-            .flat_map(|message| &message.attributes)
-            .any(|attribute| matches!(attribute, AddressAttribute::Address(IpAddr::V6(address)) if !address.is_unicast_link_local())))
     }
 }
 

@@ -43,15 +43,19 @@ impl Resolver {
         resolver
     }
 
-    /// What an interface's lease says. Domains come from the network: what is not one is left out.
+    /// What an interface's lease says: nothing, once there is none. Domains come from the network: what
+    /// is not one is left out.
     pub(super) fn set(&self, interface: &str, servers: Vec<IpAddr>, domains: Vec<String>) {
-        let domains = domains.into_iter().filter(|domain| is_domain_name(domain)).collect();
-        self.state
+        let domains: Vec<String> =
+            domains.into_iter().filter(|domain| is_domain_name(domain)).collect();
+        let changed = self
+            .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .leased
-            .insert(interface.to_owned(), (servers, domains));
-        self.write();
+            .set(interface, servers, domains);
+        if changed {
+            self.write();
+        }
     }
 
     fn write(&self) {
@@ -63,6 +67,15 @@ impl Resolver {
 }
 
 impl State {
+    /// Says whether that changed anything.
+    fn set(&mut self, interface: &str, servers: Vec<IpAddr>, domains: Vec<String>) -> bool {
+        if servers.is_empty() && domains.is_empty() {
+            return self.leased.remove(interface).is_some();
+        }
+        let now = (servers, domains);
+        self.leased.insert(interface.to_owned(), now.clone()) != Some(now)
+    }
+
     fn text(&self) -> String {
         let mut servers = self.given.clone();
         let mut domains: Vec<&str> = Vec::new();
@@ -110,6 +123,17 @@ mod tests {
         );
         state.leased.insert("eth0".into(), lease);
         assert_eq!(state.text(), "search example.org\nnameserver 9.9.9.9\nnameserver 10.0.2.3\n");
+    }
+
+    #[test]
+    fn only_what_changes_is_written() {
+        let mut state = State::default();
+        let server = || vec![IpAddr::from([10, 0, 2, 3])];
+        assert!(!state.set("eth0", Vec::new(), Vec::new()));
+        assert!(state.set("eth0", server(), Vec::new()));
+        assert!(!state.set("eth0", server(), Vec::new()));
+        assert!(state.set("eth0", Vec::new(), Vec::new()));
+        assert_eq!(state.text(), "");
     }
 
     #[test]

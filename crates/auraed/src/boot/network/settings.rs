@@ -7,6 +7,7 @@
 //! Without an interface, the method holds for every network device that no other setting names.
 //! Settings add up: one interface may have several addresses, or `dhcp` and `slaac` at once.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// At most this many name servers are used; the C library's resolver looks at three.
@@ -37,6 +38,19 @@ pub struct StaticAddress {
     pub prefix: u8,
     /// The default route's next hop, of the same family.
     pub gateway: Option<IpAddr>,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => formatter.write_str("none"),
+            Self::Dhcp => formatter.write_str("dhcp"),
+            Self::Slaac => formatter.write_str("slaac"),
+            Self::Static(StaticAddress { address, prefix, .. }) => {
+                write!(formatter, "{address}/{prefix}")
+            }
+        }
+    }
 }
 
 /// One `aurae.net`.
