@@ -3,14 +3,10 @@ use std::os::unix::fs::PermissionsExt;
 use super::*;
 
 fn aer(arguments: &[&str]) -> Result<(), Failure> {
-    let matches = command()
-        .try_get_matches_from(arguments)
-        .map_err(|error| Failure::usage(error.to_string()))?;
-    match matches.subcommand() {
-        Some(("init", matches)) => init(matches, None),
-        Some((_, matches)) => client(matches),
-        None => Err(Failure::usage("no command")),
-    }
+    let tree = command().args(crate::settings::arguments());
+    let matches =
+        tree.try_get_matches_from(arguments).map_err(|error| Failure::usage(error.to_string()))?;
+    execute(&matches, &Settings::from_matches(&matches)).map(|_| ())
 }
 
 fn shown(directory: &Path, file: &str) -> String {
@@ -79,6 +75,18 @@ fn a_client_is_a_spiffe_id_of_the_trust_domain() {
     let node = config.default_node().unwrap();
     assert_eq!(node.address.to_string(), DEFAULT_SOCKET);
     assert_eq!(node.identity.client_key, directory.path().join("me.key"));
+}
+
+#[test]
+fn a_configuration_elsewhere_names_the_certificates_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pki, config) = (directory.path().join("pki"), directory.path().join("home/.aurae/config"));
+    let line = ["pki", "--config", config.to_str().unwrap(), "--socket", "[::1]:8080", "init"];
+    aer(&[&line[..], &[pki.to_str().unwrap()]].concat()).unwrap();
+    let node = aurae_client::Config::read(&config).unwrap().default_node().unwrap();
+    assert_eq!(node.address.to_string(), "[::1]:8080");
+    assert_eq!(node.identity.client_crt, pki.join("admin.crt"));
+    assert!(node.identity.client_key.exists());
 }
 
 #[test]

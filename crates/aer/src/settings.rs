@@ -34,7 +34,7 @@ pub(crate) enum Output {
 /// What every command takes.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     nodes: Vec<String>,
     all: bool,
     pub(crate) socket: Option<Address>,

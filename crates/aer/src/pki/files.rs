@@ -24,8 +24,8 @@ impl<'a> Files<'a> {
         Self { directory, overwrite, files: Vec::new() }
     }
 
-    /// A file that everybody may read.
-    pub(super) fn public(&mut self, name: &str, content: &str) {
+    /// A file that everybody may read. An absolute `name` is a file elsewhere.
+    pub(super) fn public(&mut self, name: impl AsRef<Path>, content: &str) {
         self.files.push((self.directory.join(name), PUBLIC, content.to_owned()));
     }
 
@@ -42,16 +42,20 @@ impl<'a> Files<'a> {
             return Err(Failure::new(format!("{} is there already", path.display()))
                 .hint("nothing was written; `--force` overwrites it, and what it certified is refused from then on"));
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DIRECTORY)
-            .create(self.directory)
-            .map_err(|error| failed(self.directory, &error))?;
         for (path, mode, content) in &self.files {
+            make_parent(path)?;
             write_new(path, *mode, content).map_err(|error| failed(path, &error))?;
         }
         Ok(self.files.into_iter().map(|(path, ..)| path).collect())
     }
+}
+
+fn make_parent(path: &Path) -> Result<(), Failure> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let made = DirBuilder::new().recursive(true).mode(DIRECTORY).create(parent);
+    made.map_err(|error| failed(parent, &error))
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

@@ -10,7 +10,7 @@ mod show;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use aurae_client::{Address, DEFAULT_SOCKET};
+use aurae_client::DEFAULT_SOCKET;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::failure::Failure;
@@ -38,6 +38,8 @@ const SERVER_CRT: &str = "_signed.server.crt";
 const SERVER_KEY: &str = "server.key";
 /// The client configuration that `--client` writes.
 const CONFIG: &str = "config";
+/// Who the client is where a configuration is asked for and nobody is named.
+const DEFAULT_CLIENT: &str = "admin";
 
 /// Ten years, as authorities of this kind are kept; `--days` says otherwise.
 const DEFAULT_DAYS: &str = "3650";
@@ -77,7 +79,7 @@ fn init_command() -> Command {
             Arg::new(CLIENT)
                 .long(CLIENT)
                 .value_name("NAME")
-                .help("Makes a client's certificate, too, and a client configuration `config` for the node at --socket"),
+                .help("Makes a client's certificate, too, and a client configuration for the node at --socket: --config, or `config` in DIR"),
         )
         .args([days(), trust_domain(), force()])
 }
@@ -135,7 +137,7 @@ fn force() -> Arg {
 
 pub(crate) fn execute(matches: &ArgMatches, settings: &Settings) -> Result<ExitCode, Failure> {
     match matches.subcommand() {
-        Some(("init", matches)) => init(matches, settings.socket.as_ref())?,
+        Some(("init", matches)) => init(matches, settings)?,
         Some((CLIENT, matches)) => client(matches)?,
         Some(("show", matches)) => show(matches)?,
         _ => return Err(Failure::usage("`pki` has no such command")),
@@ -156,7 +158,7 @@ fn validity(matches: &ArgMatches) -> Result<Validity, Failure> {
     Validity::from_now(matches.get_one::<u32>(DAYS).copied().unwrap_or(1))
 }
 
-fn init(matches: &ArgMatches, socket: Option<&Address>) -> Result<(), Failure> {
+fn init(matches: &ArgMatches, settings: &Settings) -> Result<(), Failure> {
     let directory = path(matches, DIRECTORY)?;
     let (validity, domain) = (validity(matches)?, text(matches, TRUST_DOMAIN).unwrap_or_default());
     let names = text(matches, NODE_NAME)
@@ -171,23 +173,37 @@ fn init(matches: &ArgMatches, socket: Option<&Address>) -> Result<(), Failure> {
     files.private(CA_KEY, &authority.key_pem());
     files.public(SERVER_CRT, &server_crt);
     files.private(SERVER_KEY, &server_key);
-    if let Some(name) = text(matches, CLIENT) {
+    let elsewhere = settings.config.as_deref();
+    let client = text(matches, CLIENT).or_else(|| elsewhere.map(|_| DEFAULT_CLIENT.to_owned()));
+    if let Some(name) = client {
         add_client(&mut files, &authority, &name, &domain, validity)?;
-        let socket = socket.map_or_else(|| DEFAULT_SOCKET.to_owned(), ToString::to_string);
-        files.public(CONFIG, &client_config(&name, &socket));
+        let socket = settings.socket.as_ref().map(ToString::to_string);
+        let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
+        match elsewhere {
+            Some(config) => {
+                let (config, directory) = (absolute(config)?, absolute(directory)?);
+                files.public(config, &client_config(&directory, &name, &socket));
+            }
+            None => files.public(CONFIG, &client_config(Path::new(""), &name, &socket)),
+        }
     }
     say(files.write()?)
 }
 
-/// A client configuration beside the certificates that it names.
-fn client_config(name: &str, socket: &str) -> String {
-    let quoted = |text: &str| toml_string(text);
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(format!("failed to find {}: {error}", path.display())))
+}
+
+/// A client configuration that names the certificates in a directory.
+fn client_config(directory: &Path, name: &str, socket: &str) -> String {
+    let file = |name: String| toml_string(&directory.join(name).display().to_string());
     format!(
         "[auth]\nca_crt = {}\nclient_crt = {}\nclient_key = {}\n\n[system]\nsocket = {}\n",
-        quoted(CA_CRT),
-        quoted(&format!("{name}.crt")),
-        quoted(&format!("{name}.key")),
-        quoted(socket),
+        file(CA_CRT.to_owned()),
+        file(format!("{name}.crt")),
+        file(format!("{name}.key")),
+        toml_string(socket),
     )
 }
 
@@ -214,7 +230,7 @@ fn add_client(
     validity: Validity,
 ) -> Result<(), Failure> {
     let (crt, key) = authority.client(name, domain, validity)?;
-    files.public(&format!("{name}.crt"), &crt);
+    files.public(format!("{name}.crt"), &crt);
     files.private(&format!("{name}.key"), &key);
     Ok(())
 }
