@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use super::network::settings::{InterfaceSetting, NetworkSettings};
+use crate::runtime::logs::{MAX_CAPACITY, MIN_CAPACITY};
 use crate::server::{Address, BadAddress};
 
 /// The prefix of the words that are ours.
@@ -86,7 +87,7 @@ impl Settings {
             "socket" => self.sockets.push(parse_socket(required(value)?)?),
             "verbose" => self.verbose = parse_switch(value)?,
             "log-format" => self.log_format = Some(parse_log_format(required(value)?)?),
-            "log-capacity" => self.log_capacity = Some(parse_bytes(required(value)?)?),
+            "log-capacity" => self.log_capacity = Some(parse_capacity(required(value)?)?),
             "hostname" => self.host_name = Some(parse_host_name(required(value)?)?),
             "net" => self.network.interfaces.push(InterfaceSetting::parse(required(value)?)?),
             "dns" => self.network.add_name_servers(required(value)?)?,
@@ -141,8 +142,10 @@ fn parse_log_format(value: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn parse_bytes(value: &str) -> Result<usize, String> {
-    value.parse().map_err(|_| format!("`{value}` is not a number of bytes"))
+fn parse_capacity(value: &str) -> Result<usize, String> {
+    value.parse().ok().filter(|bytes| (MIN_CAPACITY..=MAX_CAPACITY).contains(bytes)).ok_or_else(
+        || format!("`{value}` is not a number of bytes from {MIN_CAPACITY} to {MAX_CAPACITY}"),
+    )
 }
 
 fn parse_host_name(value: &str) -> Result<String, String> {
@@ -209,14 +212,14 @@ mod tests {
     fn every_setting_is_understood_among_the_kernels_own() {
         let settings = settings(
             "console=ttyS0 quiet aurae.hostname=node-1 aurae.socket=[::]:9090 aurae.verbose \
-             aurae.log_format=json aurae.log-capacity=4096 aurae.net=dhcp aurae.dns=10.0.2.3 \
+             aurae.log_format=json aurae.log-capacity=65536 aurae.net=dhcp aurae.dns=10.0.2.3 \
              aurae.modules=kvm-amd,overlay aurae.config=/dev/vdb panic=-1",
         );
         assert_eq!(settings.host_name.as_deref(), Some("node-1"));
         assert_eq!(settings.sockets, ["[::]:9090".parse().unwrap()]);
         assert!(settings.verbose);
         assert_eq!(settings.log_format, Some(LogFormat::Json));
-        assert_eq!(settings.log_capacity, Some(4096));
+        assert_eq!(settings.log_capacity, Some(65536));
         assert_eq!(settings.network.interfaces.len(), 1);
         assert_eq!(settings.network.name_servers.len(), 1);
         assert_eq!(settings.modules, ["kvm-amd", "overlay"]);
@@ -252,6 +255,7 @@ mod tests {
             "aurae.hostname=a/b",
             "aurae.log-format=xml",
             "aurae.log-capacity=-1",
+            "aurae.log-capacity=1",
             "aurae.verbose=maybe",
             "aurae.net=eth0:",
             "aurae.dns=example.org",

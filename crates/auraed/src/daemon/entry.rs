@@ -13,7 +13,6 @@ use crate::boot::{self, LogFormat};
 use crate::bundle;
 use crate::logging::{self, Format};
 use crate::reply;
-use crate::runtime::logs::{MAX_CAPACITY, MIN_CAPACITY};
 use crate::settings::{Command, Settings};
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
@@ -106,36 +105,22 @@ async fn serve_as_init(daemon: Daemon, network: boot::NetworkSettings) -> Intent
     shutdown.wait().await
 }
 
-/// The settings of an init: the defaults, what its arguments say, then the kernel command line. What
-/// is wrong is recorded and left out.
+/// The settings of an init: the defaults, what its arguments say, then the kernel command line. Wrong
+/// arguments are recorded and left out.
 fn init_settings(arguments: Vec<OsString>, boot: boot::Settings, status: &Status) -> Settings {
     // The kernel hands on words that it does not know: they must not keep the node from starting.
     let mut settings = Settings::parse(arguments).unwrap_or_else(|error| {
         status.degrade("arguments", error.to_string());
         Settings::default()
     });
-    for socket in boot.sockets {
-        match socket.parse() {
-            Ok(address) => settings.sockets.push(address),
-            Err(error) => status.degrade("kernel-command-line", reply::text(&error)),
-        }
-    }
+    settings.sockets.extend(boot.sockets);
     settings.logging.verbose |= boot.verbose;
     settings.logging.format = match boot.log_format {
         Some(LogFormat::Json) => Format::Json,
         Some(LogFormat::Text) => Format::Text,
         None => settings.logging.format,
     };
-    match boot.log_capacity {
-        Some(bytes) if (MIN_CAPACITY..=MAX_CAPACITY).contains(&bytes) => {
-            settings.log_capacity = bytes;
-        }
-        Some(bytes) => status.degrade(
-            "kernel-command-line",
-            format!("aurae.log-capacity: {bytes} is not in {MIN_CAPACITY} to {MAX_CAPACITY}"),
-        ),
-        None => {}
-    }
+    settings.log_capacity = boot.log_capacity.unwrap_or(settings.log_capacity);
     settings
 }
 
@@ -176,25 +161,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_in_an_inits_settings_is_recorded_and_left_out() {
+    fn what_is_wrong_in_an_inits_arguments_is_recorded_and_left_out() {
         let status = Status::default();
         let arguments = ["init", "splash"].map(OsString::from).to_vec();
-        let boot = boot::Settings {
-            sockets: vec!["127.0.0.1:1".into(), "nowhere".into()],
-            log_capacity: Some(1),
-            ..boot::Settings::default()
-        };
-        let settings = init_settings(arguments, boot, &status);
-        assert_eq!(settings.sockets, ["127.0.0.1:1".parse().unwrap()]);
+        let settings = init_settings(arguments, boot::Settings::default(), &status);
         assert_eq!(settings.log_capacity, 1 << 20);
         let phases: Vec<_> = status.degraded().iter().map(|degraded| degraded.phase).collect();
-        assert_eq!(phases, ["arguments", "kernel-command-line", "kernel-command-line"]);
+        assert_eq!(phases, ["arguments"]);
     }
 
     #[test]
     fn the_kernel_command_line_sets_what_arguments_would() {
         let boot = boot::Settings {
-            sockets: vec!["[::]:1".into()],
+            sockets: vec!["[::]:1".parse().unwrap()],
             verbose: true,
             log_format: Some(LogFormat::Json),
             log_capacity: Some(4096),
