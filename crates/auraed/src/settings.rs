@@ -13,6 +13,8 @@ use crate::server::{Address, TlsFiles};
 /// How long executables have between SIGTERM and SIGKILL when the daemon stops, as with `Stop`.
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
+/// What lives as long as the daemon is kept here, unless told otherwise.
+pub const DEFAULT_RUNTIME_DIRECTORY: &str = "/var/run/aurae";
 /// Where a daemon beside another init listens, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/aurae/aurae.sock";
 /// Where the node's init listens, unless told otherwise.
@@ -39,7 +41,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "PATH|ADDRESS:PORT")]
     socket: Vec<Address>,
     /// The directory for what lives as long as the daemon; one daemon a directory.
-    #[arg(short, long, value_name = "DIR", default_value = "/var/run/aurae")]
+    #[arg(short, long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIRECTORY)]
     runtime_dir: PathBuf,
     /// The directory for what outlives the daemon.
     #[arg(short, long, value_name = "DIR", default_value = "/var/lib/aurae")]

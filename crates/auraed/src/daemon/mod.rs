@@ -124,7 +124,7 @@ impl Daemon {
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
         let is_init = self.role == Role::Init;
-        let running = Running::start(&self.settings, reaper.clone(), is_init);
+        let running = Running::start(&self.settings, reaper.clone(), is_init).await;
         let running = self.tolerate("cells", running)?;
         let health = Reporter::default();
         let api = self.api(&health, running.as_ref())?;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use aurae_kernel::process;
+
 use crate::runtime::base::Base;
 use crate::runtime::cells::{Cells, CellsSettings};
 use crate::runtime::executables::Executables;
@@ -24,12 +26,18 @@ pub(super) struct Running {
 
 impl Running {
     /// Takes the daemon's place in the cgroup tree. Nothing runs yet.
-    pub(super) fn start(
+    pub(super) async fn start(
         settings: &Settings,
         reaper: Reaper,
         is_init: bool,
     ) -> Result<Self, DaemonError> {
-        let base = Base::take(is_init)?;
+        if !is_init {
+            // An init is both by nature.
+            process::become_subreaper()?;
+            protect_from_oom();
+        }
+        let base = Base::take(is_init, &settings.runtime_directory)?;
+        base.clear().await;
         let executables =
             Executables::new(base.cgroup(), reaper.clone(), settings.log_capacity, None);
         let cells = CellsSettings {
@@ -61,5 +69,12 @@ impl Running {
             tracing::error!("some executables or cells did not end in time; going on without");
         }
         base.leave();
+    }
+}
+
+/// The OOM killer takes workloads first. Without the capability for it the score stays.
+fn protect_from_oom() {
+    if let Err(error) = process::set_oom_score(process::OOM_SCORE_PROTECTED) {
+        tracing::info!(error = crate::reply::text(&error), "the OOM killer may take this daemon");
     }
 }

@@ -5,18 +5,28 @@
 //! a service of its own       its cgroup   the daemon moves into the leaf `_auraed`
 //! in somebody else's cgroup  /aurae       the daemon moves into /aurae/_auraed, and back at its end
 //! ```
+//!
+//! A daemon with a runtime directory of its own has a base of its own, `/aurae-` and a number made
+//! from the directory's path: the lock on the directory then guards the base too, and what is found
+//! below it at the start was left by an earlier daemon that was killed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use aurae_kernel::cgroup::{self, Cgroup};
 use aurae_kernel::{Errno, Error};
 
 use super::cells::DAEMON_LEAF;
+use super::cgroup::Watched;
+use super::executables::LEAF_PREFIX;
+use crate::settings::DEFAULT_RUNTIME_DIRECTORY;
 
 /// The cgroup of a daemon that was started in somebody else's: from a shell, for example.
 const SHARED_BASE: &str = "aurae";
+/// How long what an earlier daemon left may take to die.
+const CLEAR_TIMEOUT: Duration = Duration::from_secs(10);
 /// A file that every cgroup but the root has.
 const NOT_IN_ROOT: &str = "cgroup.type";
 
@@ -40,8 +50,8 @@ pub struct Base {
     controllers: BTreeSet<String>,
     /// Where the daemon came from, if it moved.
     origin: Option<Cgroup>,
-    /// The parent of the base, if the base was made here.
-    above: Option<Cgroup>,
+    /// The parent of the base, if the base was made here, and its name there.
+    above: Option<(Cgroup, String)>,
 }
 
 impl Base {
@@ -50,7 +60,7 @@ impl Base {
     ///
     /// # Errors
     /// There is no cgroup v2, or the kernel refuses.
-    pub fn take(is_init: bool) -> Result<Self, BaseError> {
+    pub fn take(is_init: bool, runtime_directory: &Path) -> Result<Self, BaseError> {
         let mount = cgroup::mount_point()?.ok_or(BaseError::NoCgroup2)?;
         let own = Cgroup::open(&mount, &cgroup::own_path()?)?;
         if is_init {
@@ -61,22 +71,53 @@ impl Base {
             child(&own, DAEMON_LEAF)?.enter()?;
             return Self::enable(own, Some(origin), None);
         }
-        Self::shared(&mount, own)
+        Self::shared(&mount, own, shared_name(runtime_directory))
     }
 
-    fn shared(mount: &Path, origin: Cgroup) -> Result<Self, BaseError> {
+    fn shared(mount: &Path, origin: Cgroup, name: String) -> Result<Self, BaseError> {
         let root = Cgroup::open(mount, &PathBuf::new())?;
         // A shared root may keep controllers to itself; limits then name the missing one.
         root.enable_controllers()?;
-        let base = child(&root, SHARED_BASE)?;
+        let base = child(&root, &name)?;
         child(&base, DAEMON_LEAF)?.enter()?;
-        Self::enable(base, Some(origin), Some(root))
+        Self::enable(base, Some(origin), Some((root, name)))
+    }
+
+    /// Kills and removes what an earlier daemon left below the base. What cannot be told to be such
+    /// stays; a failure is logged, and costs the name.
+    pub async fn clear(&self) {
+        let children = self.cgroup.children().unwrap_or_default();
+        for name in children.into_iter().filter(|name| name != DAEMON_LEAF) {
+            let cleared = tokio::time::timeout(CLEAR_TIMEOUT, self.clear_child(&name)).await;
+            match cleared.map_err(|_| Error::new(format!("end cgroup {name}"), Errno::TIMEDOUT)) {
+                Ok(Ok(true)) => tracing::warn!(name, "removed what an earlier daemon left"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) | Err(error) => {
+                    tracing::error!(error = crate::reply::text(&error), "something is left");
+                }
+            }
+        }
+    }
+
+    /// Answers whether it was a cell's or an executable's.
+    async fn clear_child(&self, name: &str) -> Result<bool, Error> {
+        let child = self.cgroup.open_child(name)?;
+        let ours = name.starts_with(LEAF_PREFIX) || child.has(DAEMON_LEAF);
+        let unfinished =
+            || -> Result<bool, Error> { Ok(self.above.is_some() && !child.events()?.populated()?) };
+        if !ours && !unfinished()? {
+            return Ok(false);
+        }
+        child.kill()?;
+        Watched::new(&child)?.empty().await?;
+        self.cgroup.remove_child(name)?;
+        Ok(true)
     }
 
     fn enable(
         base: Cgroup,
         origin: Option<Cgroup>,
-        above: Option<Cgroup>,
+        above: Option<(Cgroup, String)>,
     ) -> Result<Self, BaseError> {
         let controllers = base.enable_controllers()?;
         Ok(Self { cgroup: Arc::new(base), controllers, origin, above })
@@ -109,11 +150,11 @@ impl Base {
             .and_then(|()| origin.enter())
             .and_then(|()| self.cgroup.remove_child(DAEMON_LEAF))
             .and_then(|()| match &self.above {
-                Some(above) => above.remove_child(SHARED_BASE),
+                Some((above, name)) => above.remove_child(name),
                 None => Ok(()),
             });
         match left {
-            // Another daemon shares it.
+            // Something of somebody else's is in it.
             Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
             Err(error) => {
                 tracing::warn!(error = crate::reply::text(&error), "the daemon's cgroup is left");
@@ -121,6 +162,22 @@ impl Base {
             Ok(()) => {}
         }
     }
+}
+
+/// The name of the base of a daemon that was started in somebody else's cgroup.
+fn shared_name(runtime_directory: &Path) -> String {
+    // `/var/run` is a link on most machines, and a path may be relative.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let runtime_directory = real(runtime_directory);
+    if runtime_directory == real(Path::new(DEFAULT_RUNTIME_DIRECTORY)) {
+        return SHARED_BASE.to_owned();
+    }
+    // FNV-1a: the name must be the same in every version of the daemon.
+    let bytes = runtime_directory.as_os_str().as_encoded_bytes();
+    let hash = bytes
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    format!("{SHARED_BASE}-{hash:08x}")
 }
 
 fn is_alone(cgroup: &Cgroup) -> Result<bool, BaseError> {
