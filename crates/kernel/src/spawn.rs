@@ -87,7 +87,8 @@ pub struct Spawn<'a> {
     pub descriptors: &'a [BorrowedFd<'a>],
     /// The directory it starts in; `None`: the caller's.
     pub directory: Option<&'a CStr>,
-    /// Its user; `None`: the caller's.
+    /// Its user; `None`: the caller's. With a user or a group of its own it has no supplementary
+    /// groups.
     pub uid: Option<u32>,
     /// Its group; `None`: the caller's.
     pub gid: Option<u32>,
@@ -314,8 +315,11 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     if let Some(score) = spawn.oom_score {
         set_oom_score(score)?;
     }
-    if let Some(gid) = spawn.gid {
+    if spawn.uid.is_some() || spawn.gid.is_some() {
+        // Whoever is no longer the daemon's user has none of its groups.
         system_call(Step::Group, libc::SYS_setgroups, [0; 3])?;
+    }
+    if let Some(gid) = spawn.gid {
         system_call(Step::Group, libc::SYS_setresgid, [c_long::from(gid); 3])?;
     }
     if let Some(uid) = spawn.uid {

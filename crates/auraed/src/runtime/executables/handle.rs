@@ -10,7 +10,7 @@ use aurae_kernel::process;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Image, Namespaces, Spawn, SpawnError};
 use aurae_model::{Executable, ExecutableName};
-use rustix::process::Signal;
+use rustix::process::{Gid, Signal, Uid};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -171,7 +171,7 @@ impl Executables {
         })?;
         let reservation = self.reserve(&executable.name)?;
         let leaf = Leaf::create(&self.shared.cgroup, &executable.name)?;
-        let pipes = Pipes::open().map_err(|source| pipes_failed(executable, source))?;
+        let pipes = Pipes::open(executable).map_err(|source| pipes_failed(executable, source))?;
         let (child, exit) = self.spawn(executable, &program, &leaf, &pipes)?;
 
         let started = Started {
@@ -464,10 +464,16 @@ struct Pipes {
 }
 
 impl Pipes {
-    fn open() -> std::io::Result<Self> {
+    /// The pipes belong to the executable's user, who may want to open `/dev/stdout` once more.
+    fn open(executable: &Executable) -> std::io::Result<Self> {
         let null = OwnedFd::from(std::fs::File::open("/dev/null")?);
         let (stdout, stdout_end) = Self::pipe()?;
         let (stderr, stderr_end) = Self::pipe()?;
+        let (uid, gid) = (executable.uid.map(Uid::from_raw), executable.gid.map(Gid::from_raw));
+        if uid.is_some() || gid.is_some() {
+            rustix::fs::fchown(&stdout_end, uid, gid)?;
+            rustix::fs::fchown(&stderr_end, uid, gid)?;
+        }
         Ok(Self { null, stdout, stdout_end, stderr, stderr_end })
     }
 
