@@ -50,7 +50,7 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 /// the connection from answering the node.
 pub(crate) async fn write(chunks: Vec<Chunk>) -> io::Result<()> {
     let writing = tokio::task::spawn_blocking(move || {
-        for chunk in chunks {
+        for chunk in merge(chunks) {
             match chunk.to_stderr {
                 true => io::stderr().lock().write_all(&chunk.bytes)?,
                 false => {
@@ -65,6 +65,19 @@ pub(crate) async fn write(chunks: Vec<Chunk>) -> io::Result<()> {
     writing.await.map_err(io::Error::other)?
 }
 
+/// Chunks that follow each other on one output are one: a program that writes a line at a time would
+/// cost a system call for each.
+fn merge(chunks: Vec<Chunk>) -> Vec<Chunk> {
+    let mut merged: Vec<Chunk> = Vec::new();
+    for chunk in chunks {
+        match merged.last_mut() {
+            Some(last) if last.to_stderr == chunk.to_stderr => last.bytes.extend(chunk.bytes),
+            _ => merged.push(chunk),
+        }
+    }
+    merged
+}
+
 /// Text from a node for a terminal: control characters are written out, so that nobody can move the
 /// cursor or set the title from afar.
 pub(crate) fn printable(text: &str) -> String {
@@ -77,4 +90,22 @@ pub(crate) fn printable(text: &str) -> String {
         }
     }
     clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_keep_their_order_when_they_are_merged() {
+        let chunks =
+            vec![Chunk::stdout("a"), Chunk::stdout("b"), Chunk::stderr("c"), Chunk::stdout("d")];
+        let merged = [Chunk::stdout("ab"), Chunk::stderr("c"), Chunk::stdout("d")];
+        assert_eq!(merge(chunks), merged);
+    }
+
+    #[test]
+    fn control_characters_from_a_node_are_written_out() {
+        assert_eq!(printable("a\tb\u{1b}[2Jc\r\u{9b}"), "a\tb\\u{1b}[2Jc\\r\\u{9b}");
+    }
 }

@@ -57,7 +57,10 @@ impl Lines {
     }
 
     fn missed(&self, logs: &GetExecutableLogsResponse) -> Chunk {
-        let why = if self.begun { "we read too slowly" } else { "they are no longer kept" };
+        let why = match self.begun {
+            true => "we read too slowly",
+            false => "they were not kept any more",
+        };
         let size = units::format_bytes(logs.missed_bytes);
         let lines = if logs.missed_entries == 1 { "line is" } else { "lines are" };
         let note = format!("note: {} {lines} missing here ({size}): {why}", logs.missed_entries);
