@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use aurae_client::Client;
 use aurae_proto::cells::cell_service_client::CellServiceClient;
@@ -32,7 +33,12 @@ pub struct Api {
     pub node: NodeServiceClient<Channel>,
     /// Whether it is there.
     pub discovery: DiscoveryServiceClient<Channel>,
+    /// What this connection calls its executables on the node itself.
+    name_on_node: String,
 }
+
+/// How many connections there were.
+static CONNECTIONS: AtomicU32 = AtomicU32::new(0);
 
 /// An executable that has ended.
 #[derive(Clone, Debug)]
@@ -77,6 +83,7 @@ impl Api {
             observe: ObserveServiceClient::new(client.channel()),
             node: NodeServiceClient::new(client.channel()),
             discovery: DiscoveryServiceClient::new(client.channel()),
+            name_on_node: format!("run-{}", CONNECTIONS.fetch_add(1, Ordering::Relaxed)),
             client,
         }
     }
@@ -178,12 +185,13 @@ impl Api {
         entries
     }
 
-    /// Runs a command line in a cell to its end. The cell `""` is the node itself.
+    /// Runs a command line in a cell to its end, as `run`. The cell `""` is the node itself.
     pub async fn run(&self, cell: &str, command: &str) -> Finished {
-        const NAME: &str = "run";
-        self.start(cell, NAME, command).await;
-        let status = self.wait(cell, NAME).await;
-        let entries = self.logs(cell, NAME).await;
+        // On the node itself other tests run theirs, too.
+        let name = if cell.is_empty() { self.name_on_node.as_str() } else { "run" };
+        self.start(cell, name, command).await;
+        let status = self.wait(cell, name).await;
+        let entries = self.logs(cell, name).await;
         let text = |channel| String::from_utf8_lossy(&written(&entries, channel)).into_owned();
         Finished {
             status,

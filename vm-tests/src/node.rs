@@ -15,6 +15,7 @@ use xtask::testbed::qemu::Lifetime;
 use xtask::workspace::Workspace;
 
 use crate::api::Api;
+use crate::eventually;
 
 /// The shared node carries a hundred cells in one of the tests.
 const SHARED_MEMORY_MIB: u32 = 1024;
@@ -113,6 +114,12 @@ impl Node {
     /// What the node said on its console so far.
     pub fn console(&self) -> String {
         xtask::testbed::console::read(&self.bed().machine().console())
+    }
+
+    /// Waits until the node says something on its console, on a line or in it.
+    pub async fn console_says(&self, what: &str) {
+        let waiting = format!("the console says {what:?}");
+        eventually(&waiting, async || self.console().contains(what).then_some(())).await;
     }
 
     /// Executes a command of QEMU's monitor.

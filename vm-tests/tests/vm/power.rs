@@ -105,10 +105,7 @@ async fn a_node_without_a_usable_certificate_stays_up_and_says_why() {
         options.files.file("etc/aurae/pki/server.key", 0o600, b"not a key".to_vec());
     })
     .await;
-    eventually("the console names the file", async || {
-        node.console().contains("server.key").then_some(())
-    })
-    .await;
+    node.console_says("server.key").await;
     // It did not panic or exit: the power button still works.
     node.monitor("system_powerdown", "{}");
     node.wait_until_off().await;
