@@ -27,8 +27,11 @@ const SWAP_DEADLINE: Duration = Duration::from_secs(10);
 const UNMOUNT_DEADLINE: Duration = Duration::from_secs(10);
 /// How often it is looked whether processes are gone. Short: nothing else is left to do.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
-/// Unmounting one file system may free another, so all are tried again, this often.
+/// Unmounting one file system may free another, and the kernel lets go of the files of processes that
+/// have ended a little later: so all are tried again, this often.
 const UNMOUNT_ROUNDS: usize = 5;
+/// How long between two rounds.
+const UNMOUNT_INTERVAL: Duration = Duration::from_millis(50);
 /// How long after a power switch that failed it is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -132,6 +135,8 @@ fn unmount_all() {
         }
         if round == UNMOUNT_ROUNDS {
             errors.iter().for_each(|error| say(&chain(error)));
+        } else {
+            thread::sleep(UNMOUNT_INTERVAL);
         }
     }
     let devices: BTreeSet<String> = mount::filesystems()

@@ -25,7 +25,9 @@ mod report;
 mod signals;
 
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 pub use self::command_line::{LogFormat, Settings};
 pub use self::finish::finish;
@@ -57,19 +59,62 @@ pub fn is_init() -> bool {
 /// Makes a node of the machine. Call it once, before the process has a second thread, and only if
 /// [`is_init`].
 pub fn early(status: &Status) -> Boot {
-    mounts::run(status);
-    if let Err(error) = aurae_kernel::console::attach() {
-        report::degrade_with(status, "console", &error);
-    }
-    let mut settings = phases::command_line(status);
-    phases::host_name(settings.host_name.as_deref(), status);
-    phases::limits(status);
-    let mut modules = Modules::open(std::mem::take(&mut settings.module_parameters), status);
-    modules.run(&settings.modules, status);
-    phases::clock(status);
-    phases::entropy(status);
-    phases::cgroups(status);
-    certificates::run(settings.config_device.as_deref(), &mut modules, status);
-    phases::ctrl_alt_del(status);
+    let start = cpu_time();
+    guard(status, "mounts", || mounts::run(status));
+    guard(status, "console", || phases::console(status));
+    let mut settings =
+        guard(status, "command-line", || phases::command_line(status)).unwrap_or_default();
+    guard(status, "hostname", || phases::host_name(settings.host_name.as_deref(), status));
+    guard(status, "limits", || phases::limits(status));
+    let parameters = std::mem::take(&mut settings.module_parameters);
+    let mut modules =
+        guard(status, "modules", || Modules::open(parameters, status)).unwrap_or_default();
+    guard(status, "modules", || modules.run(&settings.modules, status));
+    guard(status, "clock", || phases::clock(status));
+    guard(status, "entropy", || phases::entropy(status));
+    guard(status, "cgroups", || phases::cgroups(status));
+    guard(status, "certificates", || {
+        certificates::run(settings.config_device.as_deref(), &mut modules, status);
+    });
+    guard(status, "ctrl-alt-del", || phases::ctrl_alt_del(status));
+    let spent = cpu_time().saturating_sub(start).as_millis();
+    report::say(&format!("the machine is set up; that took {spent} ms of CPU time"));
     Boot { settings }
+}
+
+/// Runs a phase so that even a panic in it, which would be a bug, ends the phase alone: the end of pid 1
+/// is the machine's.
+fn guard<T>(status: &Status, phase: &'static str, work: impl FnOnce() -> T) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    if outcome.is_err() {
+        report::degrade(
+            status,
+            phase,
+            "the phase panicked, which is a bug; the console says where",
+        );
+    }
+    outcome.ok()
+}
+
+fn cpu_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(
+        u64::try_from(spent.tv_sec).unwrap_or_default(),
+        u32::try_from(spent.tv_nsec).unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_that_panics_ends_alone_and_is_named() {
+        let status = Status::default();
+        assert_eq!(guard(&status, "mounts", || 1), Some(1));
+        assert_eq!(guard(&status, "modules", || -> u8 { panic!("a bug") }), None);
+        let degraded = status.degraded();
+        assert_eq!(degraded.len(), 1);
+        assert_eq!(degraded[0].phase, "modules");
+    }
 }

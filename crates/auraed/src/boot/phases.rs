@@ -1,10 +1,11 @@
-//! The small phases of the boot: host name, limits, clock, entropy, control groups, Ctrl-Alt-Del.
+//! The small phases of the boot: console, command line, host name, limits, clock, entropy, control groups,
+//! Ctrl-Alt-Del.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use aurae_kernel::{mount, power};
+use aurae_kernel::{console, mount, power};
 use rustix::process::{Resource, Rlimit};
 use rustix::rand::GetRandomFlags;
 
@@ -24,6 +25,13 @@ const PROGRAM_EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// The controllers that cells need.
 const CONTROLLERS: &[&str] = &["cpu", "cpuset", "io", "memory", "pids"];
+
+/// Opens the console where the kernel gave us none.
+pub(super) fn console(status: &Status) {
+    if let Err(error) = console::attach() {
+        report::degrade_with(status, "console", &error);
+    }
+}
 
 /// Reads the kernel command line.
 pub(super) fn command_line(status: &Status) -> Settings {

@@ -26,7 +26,7 @@ const PHASE: &str = "modules";
 const MAX_ROUNDS: usize = 8;
 
 /// The modules of the kernel that runs: what there is, and what is loaded.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Modules {
     directory: PathBuf,
     index: Index,
