@@ -17,7 +17,7 @@ use aurae_proto::node::node_service_server::{NodeService, NodeServiceServer};
 use aurae_proto::node::*;
 use aurae_proto::observe::observe_service_server::{ObserveService, ObserveServiceServer};
 use aurae_proto::observe::*;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
@@ -105,6 +105,8 @@ impl FakeNode {
 fn certificates(directory: &Path) -> Arc<ServerConfig> {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    // OpenSSL takes a certificate whose issuer has its own name for a self-signed one.
+    params.distinguished_name.push(DnType::CommonName, "the authority");
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     std::fs::write(directory.join("ca.crt"), issuer.pem()).unwrap();
 
