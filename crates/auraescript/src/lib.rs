@@ -84,6 +84,12 @@ fn read(file: &OsStr) -> Result<Script, String> {
     }
     let failed = |error| format!("failed to read the script {}: {error}", file.display());
     let path = Path::new(file);
+    if file.as_encoded_bytes().starts_with(b"-") {
+        return Err(format!(
+            "{0} is not an option of `auraescript run`; a script of that name is ./{0}",
+            file.display()
+        ));
+    }
     // What a symbolic link names is what relative imports are relative to.
     let path = path.canonicalize().map_err(failed)?;
     let text = std::fs::read_to_string(&path).map_err(failed)?;

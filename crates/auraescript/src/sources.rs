@@ -28,6 +28,9 @@ pub(crate) struct Place {
     pub(crate) at: Position,
 }
 
+/// How many frames of a stack trace are shown.
+const FRAMES_SHOWN: usize = 20;
+
 /// Frames of the modules that come with the program say nothing to a script's author.
 const EMBEDDED: &str = "aurae:";
 
@@ -43,6 +46,10 @@ impl Sources {
     pub(crate) fn map_stack(&self, stack: &str) -> String {
         let mut lines: Vec<String> = Vec::new();
         for line in stack.lines() {
+            if lines.len() == FRAMES_SHOWN {
+                lines.push("    …".to_owned());
+                break;
+            }
             let Some(frame) = Frame::parse(line) else {
                 lines.push(line.to_owned());
                 continue;

@@ -237,13 +237,13 @@ fn several_nodes_are_asked_at_once_and_fail_one_by_one() {
     run_on(
         &node,
         "console.log(await nodeNames());
-const outcomes = await fanOut(['one', 'down', 'unknown'], async (node) => (await node.discovery.discover({})).version);
+const outcomes = await fanOut(['one', 'socket', 'down', 'unknown'], async (node) => (await node.discovery.discover({})).version);
 for (const o of outcomes) console.log(o.node, o.ok ? o.value : o.error.name);
-const down = outcomes[1]!;
+const down = outcomes[2]!;
 console.log(!down.ok && down.error.message.includes('127.0.0.1:1') && down.error.message.includes('help:'));
 ",
     )
-    .prints("[\"down\", \"one\"]\none 1.2.3\ndown ConnectError\nunknown ConfigError\ntrue\n");
+    .prints("[\"down\", \"one\", \"socket\"]\none 1.2.3\nsocket 1.2.3\ndown ConnectError\nunknown ConfigError\ntrue\n");
 }
 
 #[test]

@@ -217,6 +217,13 @@ fn a_script_that_does_not_exist_is_named() {
 }
 
 #[test]
+fn an_unknown_option_is_named() {
+    Scripts::new(&[("main.ts", "")]).run(&["--bogus", "main.ts"]).fails_with(
+        "error: --bogus is not an option of `auraescript run`; a script of that name is ./--bogus\n",
+    );
+}
+
+#[test]
 fn a_missing_configuration_names_every_place() {
     run("import { connect } from '@aurae/sdk';\nawait connect();\n").fails_with(
         "error: Uncaught ConfigError: no client configuration found: looked at /nonexistent/.aurae/config, /etc/aurae/config, /var/lib/aurae/config; write one of them (`aer pki init DIR --client NAME` makes certificates and a configuration), or name a file with --config or AURAE_CONFIG

@@ -21,7 +21,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
@@ -67,21 +68,23 @@ impl State {
 }
 
 impl FakeNode {
-    /// Starts a node on a thread of its own. Its configuration has it as the default node and as
-    /// `one`, and a node `down` where nobody listens.
+    /// Starts a node on a thread of its own. Its configuration has it as the default node, as `one`
+    /// and, on a unix socket, as `socket`, and a node `down` where nobody listens.
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let tls = certificates(directory.path());
         let state = Arc::new(State::default());
         let (tell, address) = std::sync::mpsc::channel();
         let served = state.clone();
+        let socket = directory.path().join("aurae.sock");
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
-                serve(listener, tls, served).await;
+                let unix = UnixListener::bind(socket).unwrap();
+                serve(listener, unix, tls, served).await;
             });
         });
         let address = address.recv().unwrap();
@@ -89,6 +92,7 @@ impl FakeNode {
             "[auth]\nca_crt = \"ca.crt\"\nclient_crt = \"me.crt\"\nclient_key = \"me.key\"\n\
              [system]\nsocket = \"{address}\"\n\
              [nodes.one]\nsocket = \"{address}\"\n\
+             [nodes.socket]\nsocket = \"./aurae.sock\"\n\
              [nodes.down]\nsocket = \"127.0.0.1:1\"\n"
         );
         std::fs::write(directory.path().join("config"), config).unwrap();
@@ -138,7 +142,10 @@ fn certificates(directory: &Path) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State>) {
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+async fn serve(tcp: TcpListener, unix: UnixListener, tls: Arc<ServerConfig>, state: Arc<State>) {
     let (connections, incoming) = tokio::sync::mpsc::channel(BACKLOG);
     let node = Services(state);
     tokio::spawn(
@@ -150,7 +157,10 @@ async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, state: Arc<State>)
             .serve_with_incoming(ReceiverStream::new(incoming)),
     );
     loop {
-        let socket: TcpStream = listener.accept().await.unwrap().0;
+        let socket: Box<dyn Socket> = tokio::select! {
+            accepted = tcp.accept() => Box::new(accepted.unwrap().0),
+            accepted = unix.accept() => Box::new(accepted.unwrap().0),
+        };
         let (tls, connections) = (TlsAcceptor::from(tls.clone()), connections.clone());
         tokio::spawn(async move {
             let Ok(mut stream) = tls.accept(socket).await else { return };
