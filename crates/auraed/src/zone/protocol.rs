@@ -42,9 +42,10 @@ pub struct Config {
 /// From the parent to the zone, after [`Config`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Shutdown {
-    /// What executables have between SIGTERM and SIGKILL, in milliseconds.
-    #[prost(uint64, tag = "1")]
-    grace_millis: u64,
+    /// What executables have between SIGTERM and SIGKILL, in milliseconds. Always there: without it
+    /// the message would be empty, which on the line is its end.
+    #[prost(uint64, optional, tag = "1")]
+    grace_millis: Option<u64>,
 }
 
 impl Shutdown {
@@ -52,13 +53,13 @@ impl Shutdown {
     #[must_use]
     pub fn encode(grace: Duration) -> Vec<u8> {
         let grace_millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        Self { grace_millis }.encode_to_vec()
+        Self { grace_millis: Some(grace_millis) }.encode_to_vec()
     }
 
     /// What executables have between SIGTERM and SIGKILL.
     #[must_use]
     pub fn grace(&self) -> Duration {
-        Duration::from_millis(self.grace_millis)
+        Duration::from_millis(self.grace_millis.unwrap_or_default())
     }
 }
 
@@ -100,4 +101,16 @@ pub fn failed(message: String) -> Vec<u8> {
 #[must_use]
 pub fn started(pid: i32) -> Vec<u8> {
     Report { event: Some(Event::Started(pid)) }.encode_to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_to_end_at_once_is_not_the_end_of_the_line() {
+        let order = Shutdown::encode(Duration::ZERO);
+        assert!(!order.is_empty());
+        assert_eq!(Shutdown::decode(order.as_slice()).unwrap().grace(), Duration::ZERO);
+    }
 }
