@@ -1,17 +1,35 @@
 //! What the devices of the machine say they are.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modaliases of all devices, in no order.
-pub(super) fn modaliases() -> Vec<String> {
-    let mut files = Vec::new();
+/// The devices that were seen. Every look reads only those that are new: each costs a few system calls,
+/// and a machine has hundreds.
+#[derive(Debug, Default)]
+pub(super) struct Devices {
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Devices {
+    /// The modaliases of the devices that have appeared since the last look.
+    pub(super) fn look(&mut self) -> BTreeSet<String> {
+        devices()
+            .into_iter()
+            .filter(|device| self.seen.insert(device.clone()))
+            .filter_map(|device| read_modalias(&device))
+            .collect()
+    }
+}
+
+fn devices() -> Vec<PathBuf> {
+    let mut devices = Vec::new();
     for bus in entries(Path::new("/sys/bus")) {
-        files.extend(entries(&bus.join("devices")));
+        devices.extend(entries(&bus.join("devices")));
     }
     // Input devices sit on no bus; the one that the power button is seen through is among them.
-    files.extend(entries(Path::new("/sys/class/input")));
-    files.iter().filter_map(|device| read_modalias(device)).collect()
+    devices.extend(entries(Path::new("/sys/class/input")));
+    devices
 }
 
 fn read_modalias(device: &Path) -> Option<String> {

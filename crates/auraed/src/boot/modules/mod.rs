@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use aurae_kernel::module;
 
+use self::devices::Devices;
 use self::index::Index;
 use super::report;
 use crate::status::Status;
@@ -85,12 +86,9 @@ impl Modules {
         if !self.index.has_aliases() {
             return;
         }
-        let mut seen = BTreeSet::new();
+        let mut devices = Devices::default();
         for _ in 0..MAX_ROUNDS {
-            let new: Vec<String> = devices::modaliases()
-                .into_iter()
-                .filter(|alias| seen.insert(alias.clone()))
-                .collect();
+            let new = devices.look();
             let wanted: BTreeSet<String> =
                 new.iter().flat_map(|alias| self.index.modules_for(alias)).collect();
             let before = self.tried.len();
