@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 use crate::admit::{Admission, NoPermit};
 use crate::runtime::cells::{AllocateError, FreeError, InspectError, LimitError, ReachError};
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
+use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
 use crate::service::cells::{EndUnknown, NoCellsHere, ProcessUnknown};
 
@@ -204,6 +205,26 @@ impl Reply for InspectError {
         match self {
             Self::Reach(error) => error.code(),
             Self::Kernel(error) => error.code(),
+        }
+    }
+}
+
+impl Reply for PowerError {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotInit(_) => Code::FailedPrecondition,
+            Self::InZone => Code::Unimplemented,
+        }
+    }
+}
+
+impl Reply for KernelLogError {
+    fn code(&self) -> Code {
+        match self {
+            Self::InZone => Code::Unimplemented,
+            Self::Kernel(error) if is_refusal(error.errno) => Code::PermissionDenied,
+            Self::Kernel(error) => error.code(),
+            Self::Poll(_) => Code::Internal,
         }
     }
 }

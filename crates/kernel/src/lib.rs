@@ -7,9 +7,11 @@ mod error;
 
 pub mod cgroup;
 pub mod console;
+pub mod kernel_log;
 pub mod module;
 pub mod mount;
 pub mod power;
+pub mod probe;
 pub mod process;
 pub mod readiness;
 pub mod seqpacket;

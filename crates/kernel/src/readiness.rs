@@ -10,6 +10,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::cgroup::Events;
+use crate::kernel_log::KernelLog;
 use crate::seqpacket::Line;
 
 /// A type that owns its descriptor, never replaces or closes it before it is dropped, and always
@@ -27,7 +28,7 @@ macro_rules! steady {
     )*};
 }
 
-steady!(Events, Line, OwnedFd);
+steady!(Events, KernelLog, Line, OwnedFd);
 
 /// Registers a descriptor with the current runtime.
 ///

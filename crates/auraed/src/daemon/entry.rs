@@ -8,11 +8,12 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Daemon, DaemonError, Role};
+use super::{Daemon, DaemonError};
 use crate::boot::{self, LogFormat};
 use crate::bundle;
 use crate::logging::{self, Format};
 use crate::reply;
+use crate::runtime::node::Role;
 use crate::settings::{Command, Settings};
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;

@@ -15,6 +15,7 @@ mod running;
 
 pub(crate) use entry::main;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use crate::bundle::BundleError;
 use crate::instance::{Instance, InstanceError};
 use crate::runtime::base::BaseError;
 use crate::runtime::logs::{self, LogRing};
+use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::server::{
@@ -35,6 +37,7 @@ use crate::server::{
 use crate::service::Api;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
+use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::service::reflection::{ReflectionError, with_reflection};
 use crate::settings::{DEFAULT_INIT_SOCKET, DEFAULT_SOCKET, Settings};
@@ -82,15 +85,6 @@ pub(crate) enum DaemonError {
     /// The bundle was not written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-}
-
-/// What the daemon is to the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Its init.
-    Init,
-    /// A daemon beside another init.
-    Beside,
 }
 
 /// What a daemon is made of.
@@ -160,7 +154,7 @@ impl Daemon {
                 self.status.degrade(phase, reply::text(&error));
                 Ok(None)
             }
-            (Err(error), Role::Beside) => Err(error),
+            (Err(error), Role::Beside | Role::Zone) => Err(error),
         }
     }
 
@@ -168,12 +162,18 @@ impl Daemon {
         let mut api =
             Api::default().with(Discovery::service(self.status.clone())).with(health.service());
         let mut workloads = Workloads::none();
+        let mut controllers = BTreeSet::new();
         if let Some(running) = running {
             let cells = CellServiceServer::new(running.service());
             api = api.with(cells.max_decoding_message_size(MAX_MESSAGE_BYTES));
             workloads = running.workloads();
+            controllers = running.controllers();
         }
-        Ok(with_reflection(api.with(Observe::service(self.log.clone(), workloads)))?)
+        let machine = Machine::new(self.role, controllers, self.shutdown.clone());
+        let api = api
+            .with(NodeApi::service(machine, self.status.clone()))
+            .with(Observe::service(self.log.clone(), workloads));
+        Ok(with_reflection(api)?)
     }
 
     /// Reads the certificates and binds the sockets; nobody is let in yet.
@@ -207,7 +207,7 @@ impl Daemon {
         }
         let default = match self.role {
             Role::Init => DEFAULT_INIT_SOCKET,
-            Role::Beside => DEFAULT_SOCKET,
+            Role::Beside | Role::Zone => DEFAULT_SOCKET,
         };
         Ok(vec![default.parse()?])
     }

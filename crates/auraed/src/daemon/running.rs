@@ -1,5 +1,6 @@
 //! What a node runs: its cells, and its own executables.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aurae_kernel::process;
@@ -52,6 +53,11 @@ impl Running {
     pub(super) fn service(&self) -> CellApi {
         let own = OwnZone { name: String::new(), cgroup: self.base.cgroup() };
         CellApi::new(own, self.executables.clone(), Some(self.cells.clone()))
+    }
+
+    /// The cgroup controllers that cells can have.
+    pub(super) fn controllers(&self) -> BTreeSet<String> {
+        self.base.controllers().clone()
     }
 
     /// Where its output is.

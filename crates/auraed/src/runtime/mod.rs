@@ -5,6 +5,7 @@ pub mod cells;
 pub mod cgroup;
 pub mod executables;
 pub mod logs;
+pub mod node;
 pub mod output;
 pub mod reaper;
 

@@ -5,6 +5,7 @@
 pub mod cells;
 pub mod discovery;
 pub mod health;
+pub mod node;
 pub mod observe;
 pub mod reflection;
 

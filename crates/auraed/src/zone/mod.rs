@@ -31,13 +31,16 @@ use crate::reply::text;
 use crate::runtime::DEFAULT_GRACE;
 use crate::runtime::executables::Executables;
 use crate::runtime::logs::LogRing;
+use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::server::serve_parent;
 use crate::service::Api;
 use crate::service::cells::{CellApi, OwnZone};
+use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::shutdown::{Intent, Shutdown};
+use crate::status::Status;
 use protocol::{Config, VERSION};
 
 /// What open requests have to be answered once the zone's executables have ended.
@@ -108,7 +111,7 @@ async fn serve(
         Executables::new(Arc::clone(&cgroup), reaper, log_capacity, Some(Arc::clone(line)));
     let own = OwnZone { name: config.name, cgroup };
     let shutdown = Shutdown::default();
-    let api = api(own, executables.clone());
+    let api = api(own, executables.clone(), shutdown.clone());
     let stream = std::os::unix::net::UnixStream::from(stream);
     stream.set_nonblocking(true)?;
     let serving =
@@ -124,14 +127,18 @@ async fn serve(
 }
 
 /// The services of a zone's daemon.
-fn api(own: OwnZone, executables: Executables) -> Api {
+fn api(own: OwnZone, executables: Executables, shutdown: Shutdown) -> Api {
     use aurae_proto::cells::cell_service_server::CellServiceServer;
     // What goes wrong in a zone is told over the line; it keeps no log of its own.
     let log = LogRing::new(0);
     log.close();
+    // A controller list that cannot be read is told as none.
+    let controllers = own.cgroup.controllers().unwrap_or_default();
+    let machine = Machine::new(Role::Zone, controllers, shutdown);
     let cells = CellApi::new(own, executables.clone(), None);
     Api::default()
         .with(CellServiceServer::new(cells))
+        .with(NodeApi::service(machine, Status::default()))
         .with(Observe::service(log, Workloads::of_zone(executables)))
 }
 
