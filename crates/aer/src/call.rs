@@ -102,10 +102,7 @@ async fn ask_unary(
     let path = rpc.path();
     let call = async |client: Client| -> Result<Bytes, Failure> {
         let answer = client.unary(&path, request.clone(), MetadataMap::new(), answers.timeout);
-        answer
-            .await
-            .map(tonic::Response::into_inner)
-            .map_err(|status| explain(rpc, &client, &status))
+        answer.await.map(tonic::Response::into_inner).map_err(|status| explain(rpc, &status))
     };
     let results = fan_out(targets.nodes, call).await;
     let kind = rpc.method.output();
@@ -124,8 +121,8 @@ async fn ask_unary(
     if failed { Err(Failure::silent(1)) } else { Ok(ExitCode::SUCCESS) }
 }
 
-fn explain(rpc: &Rpc, client: &Client, status: &Status) -> Failure {
-    let failure = Failure::from_status(status, client.connect_error().as_ref());
+fn explain(rpc: &Rpc, status: &Status) -> Failure {
+    let failure = Failure::from_status(status);
     // The hint is about cells and what is in them.
     let about_cells = ["aurae.cells.v0", "aurae.observe.v0"];
     let package = rpc.method.parent_service().package_name().to_owned();
@@ -137,8 +134,8 @@ fn explain(rpc: &Rpc, client: &Client, status: &Status) -> Failure {
 
 /// Says where the address came from, if nobody was there.
 fn with_origin(failure: Failure, config: &Path) -> Failure {
-    match (failure.status, &failure.hint) {
-        (Some(Code::Unavailable), Some(hint)) => {
+    match &failure.hint {
+        Some(hint) if failure.no_connection => {
             let hint = format!("{hint}\n      (configuration: {})", config.display());
             failure.hint(hint)
         }
@@ -250,14 +247,12 @@ impl Following<'_> {
         let metadata = MetadataMap::new();
         let stream =
             self.client.server_streaming(&path, request, metadata, self.answers.timeout).await;
-        let mut stream =
-            stream.map_err(|status| explain(self.rpc, self.client, &status))?.into_inner();
+        let mut stream = stream.map_err(|status| explain(self.rpc, &status))?.into_inner();
         let node = self.labelled.then(|| self.client.node().to_string());
         let mut lines = Lines::new(node, self.answers.timestamps);
         loop {
             let next = bounded(deadline, stream.message()).await;
-            let next = next
-                .map_err(|status| explain(self.rpc, self.client, &self.client.explain(status)))?;
+            let next = next.map_err(|status| explain(self.rpc, &self.client.explain(status)))?;
             let Some(message) = next else { return Ok(()) };
             output::write(self.chunks(&mut lines, message)?).await?;
         }

@@ -20,13 +20,22 @@ pub(crate) struct Failure {
     /// The gRPC status code, where a call failed.
     pub(crate) status: Option<Code>,
     pub(crate) exit: u8,
+    /// There was no connection: it is worth a look where the address came from.
+    pub(crate) no_connection: bool,
     /// Nothing is said about it.
     quiet: bool,
 }
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None, status: None, exit: 1, quiet: false }
+        Self {
+            message: message.into(),
+            hint: None,
+            status: None,
+            exit: 1,
+            no_connection: false,
+            quiet: false,
+        }
     }
 
     /// A command line that is wrong.
@@ -57,15 +66,20 @@ impl Failure {
         Self { message: format!("{what}: {}", self.message), ..self }
     }
 
-    /// A call that failed; `connect` is why there is no connection, if that is it.
-    pub(crate) fn from_status(status: &Status, connect: Option<&ConnectError>) -> Self {
+    /// A call that failed; the status was explained by the client.
+    pub(crate) fn from_status(status: &Status) -> Self {
         let message = match status.message() {
             "" => status.code().description().to_owned(),
             message => message.to_owned(),
         };
-        let transport = connect.filter(|_| status.code() == Code::Unavailable);
-        let hint = transport.map(ConnectError::hint).or_else(|| code_hint(status.code()));
-        Self { hint, status: Some(status.code()), ..Self::new(message) }
+        let source = std::error::Error::source(status);
+        let connect = source.and_then(|source| source.downcast_ref::<ConnectError>());
+        let hint = match connect {
+            Some(connect) => Some(connect.hint()),
+            None => code_hint(status.code()),
+        };
+        let no_connection = connect.is_some();
+        Self { hint, no_connection, status: Some(status.code()), ..Self::new(message) }
     }
 
     /// Says it on standard error and answers the exit code.
@@ -86,7 +100,6 @@ impl Failure {
 
 fn code_hint(code: Code) -> Option<String> {
     let hint = match code {
-        Code::Unavailable => "is the daemon (auraed) running? `aer discovery discover` asks it",
         Code::Unimplemented => {
             "that daemon cannot do it: `aer discovery discover` shows its version, `aer --version` ours"
         }
@@ -128,7 +141,8 @@ pub(crate) fn code_name(code: Code) -> &'static str {
 
 impl From<ConnectError> for Failure {
     fn from(error: ConnectError) -> Self {
-        Self { status: Some(Code::Unavailable), ..Self::new(report(&error)).hint(error.hint()) }
+        let failure = Self::new(report(&error)).hint(error.hint());
+        Self { status: Some(Code::Unavailable), no_connection: true, ..failure }
     }
 }
 

@@ -243,6 +243,23 @@ fn ctrl_c_stops_the_command_frees_the_cell_and_exits_130() {
 }
 
 #[test]
+fn a_node_that_dies_ends_the_run_and_what_is_left_is_said() {
+    let mut bed = Bed::new();
+    let mut child = start_until(&bed, &["run", "web", "--", "sleep"], "ready\n");
+    bed.kill();
+    assert_eq!(child.wait().unwrap().code(), Some(125));
+    let said = stderr_of(&mut child);
+    for expected in [
+        "error: failed to free cell web: failed to connect to",
+        "hint: `aer cell free web` frees it",
+        "was lost:",
+        "hint: did the daemon (auraed) stop",
+    ] {
+        assert!(said.contains(expected), "{expected} is not in\n{said}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_ends_the_run_and_frees_the_cell() {
     let bed = Bed::new();
     let mut child = bed.aer(&["run", "web", "--", "sleep"]).stdout(Stdio::piped()).spawn().unwrap();

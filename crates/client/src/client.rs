@@ -65,24 +65,23 @@ impl Client {
         self.dialer.last_error.get()
     }
 
-    /// Puts the reason into a status that says no more than that the transport failed. What a node
-    /// answered stays as it is.
+    /// Puts the reason into a status that says no more than that the transport failed: its source is
+    /// then a [`ConnectError`]. What a node answered has no source and stays as it is.
     pub fn explain(&self, status: Status) -> Status {
         if std::error::Error::source(&status).is_none() {
             return status;
         }
-        if let Some(error) = self.connect_error() {
-            return Status::unavailable(report(&error));
+        if status.code() == Code::Cancelled {
+            return deadline_exceeded();
         }
-        match status.code() {
-            Code::Cancelled => deadline_exceeded(),
+        let error = self.connect_error().unwrap_or_else(|| ConnectError::Lost {
+            address: self.dialer.address.clone(),
             // The transport's own words, from the innermost cause: what the kernel said.
-            _ => Status::unavailable(format!(
-                "the connection to {} was lost: {}",
-                self.node,
-                innermost(&status)
-            )),
-        }
+            reason: innermost(&status),
+        });
+        let mut explained = Status::unavailable(report(&error));
+        explained.set_source(Arc::new(error));
+        explained
     }
 
     /// Calls a unary RPC with a message that is encoded already. `path` is `/package.Service/Method`.

@@ -22,19 +22,25 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Makes connections to one node.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    address: Address,
+    pub(crate) address: Address,
     tls: Arc<ClientConfig>,
     explain: Explain,
+    explain_loss: Explain,
     pub(crate) last_error: LastError,
 }
 
 impl Dialer {
     pub(crate) fn new(node: &Node, tls: Arc<ClientConfig>) -> Self {
         let (address, identity) = (node.address.clone(), node.identity.clone());
+        let explain: Explain = Arc::new(move |error| explain(error, &address, &identity));
+        let (address, refused) = (node.address.clone(), explain.clone());
+        let explain_loss: Explain =
+            Arc::new(move |error| refused(error).or_else(|| Some(lost(error, &address))));
         Self {
             address: node.address.clone(),
             tls,
-            explain: Arc::new(move |error| explain(error, &address, &identity)),
+            explain,
+            explain_loss,
             last_error: LastError::default(),
         }
     }
@@ -62,7 +68,7 @@ impl Dialer {
         })?;
         Ok(WatchedStream {
             tls,
-            explain: self.explain.clone(),
+            explain: self.explain_loss.clone(),
             last_error: self.last_error.clone(),
             broken: None,
         })
@@ -81,6 +87,15 @@ async fn open(address: &Address) -> Result<Box<dyn Socket>, ConnectError> {
             Ok(Box::new(stream))
         }
     }
+}
+
+fn lost(error: &io::Error, address: &Address) -> ConnectError {
+    let reason = match error.kind() {
+        // rustls' word for it is a page of its documentation.
+        io::ErrorKind::UnexpectedEof => "the node's side ended without a word".to_owned(),
+        _ => error.to_string(),
+    };
+    ConnectError::Lost { address: address.clone(), reason }
 }
 
 /// What an I/O error says about the two certificates, if it does.

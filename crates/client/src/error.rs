@@ -77,6 +77,14 @@ pub enum ConnectError {
         /// What the node said.
         alert: AlertDescription,
     },
+    /// The connection was there and broke.
+    #[error("the connection to {address} was lost: {reason}")]
+    Lost {
+        /// The daemon's address.
+        address: Address,
+        /// What is known about it.
+        reason: String,
+    },
     /// What else went wrong in the handshake.
     #[error("failed to set up TLS with {address}")]
     Handshake {
@@ -113,6 +121,10 @@ impl ConnectError {
                 ),
             },
             Self::Refused { client_crt, alert, .. } => refused_hint(*alert, client_crt),
+            Self::Lost { .. } => {
+                "did the daemon (auraed) stop, or the node go down? `aer discovery discover` asks it"
+                    .to_owned()
+            }
             Self::Handshake { .. } => {
                 "does that port speak TLS 1.3, and is it a node's?".to_owned()
             }

@@ -81,12 +81,7 @@ impl Session {
 
     async fn call(&self, path: &str, request: Bytes, what: &str) -> Result<(), Failure> {
         let answer = self.client.unary(path, request, MetadataMap::new(), None).await;
-        answer.map(|_| ()).map_err(|status| self.failure(&status, what))
-    }
-
-    fn failure(&self, status: &Status, what: &str) -> Failure {
-        let connect = self.client.connect_error();
-        Failure::from_status(status, connect.as_ref()).during(what).exiting(FAILED)
+        answer.map(|_| ()).map_err(|status| failure(&status, what))
     }
 
     async fn start_and_follow(
@@ -162,7 +157,7 @@ impl Session {
             follow: true,
             ..GetExecutableLogsRequest::default()
         };
-        let explained = |status| self.failure(&self.client.explain(status), what);
+        let explained = |status| failure(&self.client.explain(status), what);
         let mut observe = ObserveServiceClient::new(self.client.channel());
         let answer = observe.get_executable_logs(request).await;
         let mut stream = answer.map_err(explained)?.into_inner();
@@ -180,7 +175,7 @@ impl Session {
             executable_name: EXECUTABLE.to_owned(),
         };
         let answer = self.cells.clone().wait(request).await;
-        let answer = answer.map_err(|status| self.failure(&self.client.explain(status), what))?;
+        let answer = answer.map_err(|status| failure(&self.client.explain(status), what))?;
         let executable = answer.into_inner().executable;
         executable.and_then(|executable| executable.exit_status).ok_or_else(|| {
             Failure::new(format!("{what}: the node does not say how it ended")).exiting(FAILED)
@@ -209,7 +204,7 @@ impl Session {
             Err(status) => {
                 let what = format!("failed to free cell {}", self.plan.cell);
                 let hint = format!("`aer cell free {}` frees it", self.plan.cell);
-                Err(self.failure(&self.client.explain(status), &what).hint(hint))
+                Err(failure(&self.client.explain(status), &what).hint(hint))
             }
         }
     }
@@ -230,6 +225,10 @@ impl Session {
             None => ExitCode::from(FAILED),
         }
     }
+}
+
+fn failure(status: &Status, what: &str) -> Failure {
+    Failure::from_status(status).during(what).exiting(FAILED)
 }
 
 fn exit_code(code: i32) -> ExitCode {

@@ -31,7 +31,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 pub(crate) struct Bed {
     directory: tempfile::TempDir,
     pub(crate) fake: Fake,
-    _runtime: Runtime,
+    runtime: Option<Runtime>,
 }
 
 impl Bed {
@@ -47,7 +47,13 @@ impl Bed {
         let runtime = Runtime::new().unwrap();
         let fake = Fake::default();
         runtime.block_on(serve(&fake, directory.path(), &socket));
-        Self { directory, fake, _runtime: runtime }
+        Self { directory, fake, runtime: Some(runtime) }
+    }
+
+    /// Ends the node as if it had lost power.
+    pub(crate) fn kill(&mut self) {
+        std::fs::remove_file(self.path().join("aurae.sock")).unwrap();
+        self.runtime.take().unwrap().shutdown_background();
     }
 
     pub(crate) fn path(&self) -> &Path {
