@@ -243,6 +243,16 @@ fn ctrl_c_stops_the_command_frees_the_cell_and_exits_130() {
 }
 
 #[test]
+fn a_run_whose_time_is_over_is_stopped_and_exits_124() {
+    let bed = Bed::new();
+    let output = bed.run(&["run", "--timeout", "50ms", "web", "--", "sleep"]);
+    assert_eq!(output.status.code(), Some(124));
+    assert_eq!(output.stderr, b"note: the time for the command is over\n");
+    let called = bed.fake.called();
+    assert_eq!(called[called.len() - 2..], ["Stop", "Free"], "{called:?}");
+}
+
+#[test]
 fn a_node_that_dies_ends_the_run_and_what_is_left_is_said() {
     let mut bed = Bed::new();
     let mut child = start_until(&bed, &["run", "web", "--", "sleep"], "ready\n");

@@ -28,6 +28,9 @@ pub(crate) const NAME: &str = "run";
 const CELL: &str = "/cell";
 const COMMAND: &str = "/command";
 
+/// What `aer run` exits with when the time was over, as `timeout` does.
+const TIMED_OUT: u8 = 124;
+
 /// What `aer run` exits with when it failed itself, the command could not be executed, or was not
 /// found; the numbers that `env` and container engines use.
 const FAILED: u8 = 125;
@@ -42,7 +45,7 @@ pub(crate) fn command(api: &Api, in_full: bool) -> Command {
     }
     command
         .long_about(
-            "Runs a command in a new cell, shows its output, and frees the cell.\n\nExits as the command did, with 128 + N if signal N ended it; with 125 if aer itself failed, 126 if the command cannot be executed, 127 if there is no such command. Ctrl-C stops the command and frees the cell (exit code 130); once more does so at once.",
+            "Runs a command in a new cell, shows its output, and frees the cell.\n\nExits as the command did, with 128 + N if signal N ended it; with 125 if aer itself failed, 126 if the command cannot be executed, 127 if there is no such command. Ctrl-C stops the command and frees the cell (exit code 130); once more does so at once. --timeout bounds the run of the command (exit code 124).",
         )
         .after_help("Example: aer run --memory-max 64MiB --cpu-max 50ms web -- sh -c 'echo hello'")
         .arg(Arg::new(CELL).required(true).value_name("CELL").help("The name of the new cell"))
@@ -79,5 +82,5 @@ pub(crate) async fn execute(
     let (node, _) = settings.single_target(NAME)?;
     let failed = |failure: Failure| failure.exiting(FAILED);
     let client = Client::connect(&node).await.map_err(|error| failed(error.into()))?;
-    Session::new(client, plan).run().await
+    Session::new(client, plan, settings.timeout).run().await
 }

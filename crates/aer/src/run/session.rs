@@ -13,12 +13,13 @@ use aurae_proto::observe::GetExecutableLogsRequest;
 use aurae_proto::observe::observe_service_client::ObserveServiceClient;
 use bytes::Bytes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::plan::{EXECUTABLE, Plan};
-use super::{FAILED, NOT_EXECUTABLE, NOT_FOUND};
+use super::{FAILED, NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT};
 use crate::failure::Failure;
 use crate::output;
 use crate::render::lines::Lines;
@@ -36,18 +37,22 @@ pub(super) struct Session {
     client: Client,
     cells: CellServiceClient<Channel>,
     plan: Plan,
+    /// When the command is stopped if it has not ended.
+    deadline: Option<Instant>,
 }
 
 /// How a run was told to end.
 struct Interrupt {
-    signal: i32,
+    exit: ExitCode,
     /// Told twice.
     at_once: bool,
 }
 
 impl Session {
-    pub(super) fn new(client: Client, plan: Plan) -> Self {
-        Self { cells: CellServiceClient::new(client.channel()), client, plan }
+    /// `timeout` bounds the run of the command.
+    pub(super) fn new(client: Client, plan: Plan, timeout: Option<Duration>) -> Self {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Self { cells: CellServiceClient::new(client.channel()), client, plan, deadline }
     }
 
     pub(super) async fn run(self) -> Result<ExitCode, Failure> {
@@ -57,9 +62,9 @@ impl Session {
         let outcome = self.start_and_follow(&mut interrupts, &mut interrupt).await;
         let at_once = interrupt.as_ref().is_some_and(|interrupt| interrupt.at_once);
         let freed = self.free(&mut interrupts, at_once).await;
-        if let Some(Interrupt { signal, .. }) = interrupt {
+        if let Some(Interrupt { exit, .. }) = interrupt {
             freed?;
-            return Ok(exit_code(SIGNAL_EXIT_BASE.saturating_add(signal)));
+            return Ok(exit);
         }
         match (outcome, freed) {
             (Ok(status), freed) => {
@@ -108,10 +113,16 @@ impl Session {
                         return Err(Failure::silent(FAILED));
                     }
                     None => {
-                        *interrupt = Some(Interrupt { signal, at_once: false });
+                        let exit = exit_code(SIGNAL_EXIT_BASE.saturating_add(signal));
+                        *interrupt = Some(Interrupt { exit, at_once: false });
                         self.stop_in_background();
                     }
                 },
+                () = reached(self.deadline), if interrupt.is_none() => {
+                    eprintln!("note: the time for the command is over");
+                    *interrupt = Some(Interrupt { exit: TIMED_OUT.into(), at_once: false });
+                    self.stop_in_background();
+                }
             }
         }
     }
@@ -224,6 +235,13 @@ impl Session {
             }
             None => ExitCode::from(FAILED),
         }
+    }
+}
+
+async fn reached(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
