@@ -28,16 +28,16 @@ const ADVERTISEMENT_INTERVAL: Duration = Duration::from_millis(500);
 const ADDRESSES: &str = "/proc/net/if_inet6";
 
 /// Keeps an interface configured in one way, for as long as it is there.
-pub(super) async fn keep(port: Port, method: Method, mut carrier: watch::Receiver<bool>) {
-    if method == Method::None {
+pub(super) async fn keep(port: &Port, method: &Method, mut carrier: watch::Receiver<bool>) {
+    if *method == Method::None {
         return;
     }
-    bring_up(&port).await;
+    bring_up(port).await;
     match method {
         Method::None => {}
-        Method::Static(address) => keep_address(&port, &address, &mut carrier).await,
-        Method::Slaac => keep_advertised(&port, &mut carrier).await,
-        Method::Dhcp => dhcp::keep(&port, &mut carrier).await,
+        Method::Static(address) => keep_address(port, address, &mut carrier).await,
+        Method::Slaac => keep_advertised(port, &mut carrier).await,
+        Method::Dhcp => dhcp::keep(port, &mut carrier).await,
     }
 }
 

@@ -21,9 +21,10 @@ mod resolver;
 pub(super) mod settings;
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::link::LinkMessage;
@@ -66,6 +67,20 @@ struct Port {
 }
 
 impl Port {
+    /// Keeps the interface configured in one way. What a DHCP server sends is read here: a panic over it
+    /// would be a bug, and costs one attempt.
+    async fn keep(self, method: Method, carrier: watch::Receiver<bool>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let attempt = methods::keep(&self, &method, carrier.clone());
+            if AssertUnwindSafe(attempt).catch_unwind().await.is_ok() {
+                return;
+            }
+            self.failed("the task panicked, which is a bug; starting it again".to_owned());
+            backoff.wait().await;
+        }
+    }
+
     fn works(&self) {
         self.health.works(&self.subject);
     }
@@ -107,26 +122,14 @@ async fn watch(settings: &NetworkSettings, health: &Health) -> String {
     let mut graceful = true;
     loop {
         tokio::select! {
-            message = messages.next() => match message {
-                Some((message, _)) => match message.payload {
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
-                        if is_of_link(&message) =>
-                    {
-                        links.appeared(Link::from_message(&message)).await;
-                    }
-                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
-                        if is_of_link(&message) =>
-                    {
-                        links.vanished(message.header.index);
-                    }
-                    // The kernel dropped messages: what we know may be out of date.
-                    NetlinkPayload::Overrun(_) => if let Err(error) = links.look().await {
-                        return error;
-                    },
-                    _ => {}
-                },
-                None => return "the netlink connection was closed".to_owned(),
-            },
+            message = messages.next() => {
+                let Some((message, _)) = message else {
+                    return "the netlink connection was closed".to_owned();
+                };
+                if let Err(error) = links.hear(message.payload).await {
+                    return error;
+                }
+            }
             () = &mut grace, if graceful => {
                 graceful = false;
                 links.report_absent();
@@ -160,6 +163,26 @@ impl Links<'_> {
         gone.into_iter().for_each(|index| self.vanished(index));
         for link in links {
             self.appeared(link).await;
+        }
+        Ok(())
+    }
+
+    /// The kernel says that something changed.
+    async fn hear(&mut self, payload: NetlinkPayload<RouteNetlinkMessage>) -> Result<(), String> {
+        match payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message))
+                if is_of_link(&message) =>
+            {
+                self.appeared(Link::from_message(&message)).await;
+            }
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(message))
+                if is_of_link(&message) =>
+            {
+                self.vanished(message.header.index);
+            }
+            // The kernel dropped messages: what we know may be out of date.
+            NetlinkPayload::Overrun(_) => self.look().await?,
+            _ => {}
         }
         Ok(())
     }
@@ -201,7 +224,7 @@ impl Links<'_> {
                 health: self.health.clone(),
                 resolver: self.resolver.clone(),
             };
-            tasks.spawn(methods::keep(port, method, watch.clone()));
+            tasks.spawn(port.keep(method, watch.clone()));
         }
         // It may have been missed before.
         self.health.works(&link.name);
