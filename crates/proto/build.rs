@@ -16,6 +16,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
+    // Comments are two thirds of it, and who does not show them should not have to read them.
+    let mut bare = protox::Compiler::new([&api])?;
+    bare.include_imports(true).open_files(&files)?;
+    std::fs::write(out.join("descriptors-bare.bin"), bare.encode_file_descriptor_set())?;
+
     tonic_prost_build::configure()
         .bytes(".aurae.observe.v0.LogEntry.data")
         .btree_map(".")

@@ -40,19 +40,42 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn execute(arguments: &[OsString]) -> Result<ExitCode, Failure> {
-    let api = Api::load()?;
-    let tree = commands::root(&api, &Extent::of(arguments));
-    match tree.try_get_matches_from(arguments) {
+    let (api, extent) = (Api::load_bare()?, Extent::of(arguments));
+    match commands::root(&api, &extent).try_get_matches_from(arguments) {
         Ok(matches) => dispatch(&api, &matches),
-        Err(error) => usage(&error),
+        Err(error) if is_help(&error) => help(arguments, &extent),
+        Err(error) => {
+            error.print()?;
+            Ok(ExitCode::from(error_code(&error)))
+        }
     }
 }
 
-/// Help, the version, or what is wrong with the command line.
-fn usage(error: &clap::Error) -> Result<ExitCode, Failure> {
-    error.print()?;
-    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    Ok(if asked_for { ExitCode::SUCCESS } else { ExitCode::from(USAGE) })
+fn is_help(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
+/// Prints the help that these arguments ask for; only now are the API's comments read.
+fn help(arguments: &[OsString], extent: &Extent) -> Result<ExitCode, Failure> {
+    let tree = commands::root(&Api::load()?, extent);
+    match tree.try_get_matches_from(arguments) {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            error.print()?;
+            Ok(ExitCode::from(error_code(&error)))
+        }
+    }
+}
+
+/// Help and the version were asked for; everything else is a wrong command line.
+fn error_code(error: &clap::Error) -> u8 {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
+        _ => USAGE,
+    }
 }
 
 fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
@@ -61,8 +84,8 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
     };
     match name {
         pki::NAME => pki::execute(matches, &Settings::from_matches(matches)),
-        manual::COMPLETIONS => manual::completions(api, matches),
-        manual::MAN => manual::man(api, matches),
+        manual::COMPLETIONS => manual::completions(matches),
+        manual::MAN => manual::man(matches),
         run::NAME => on_runtime(run::execute(api, matches, &Settings::from_matches(matches))),
         logs::NAME => on_runtime(logs::execute(api, matches, &Settings::from_matches(matches))),
         group => {

@@ -37,22 +37,24 @@ pub(crate) fn man_command() -> Command {
         )
 }
 
-pub(crate) fn completions(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub(crate) fn completions(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let Some(shell) = matches.get_one::<Shell>(SHELL).copied() else {
         return Err(Failure::usage("no shell given"));
     };
+    let mut tree = commands::root(&Api::load()?, &Extent::Full);
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut commands::root(api, &Extent::Full), "aer", &mut script);
+    clap_complete::generate(shell, &mut tree, "aer", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) fn man(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
+pub(crate) fn man(matches: &ArgMatches) -> Result<ExitCode, Failure> {
     let Some(directory) = matches.get_one::<PathBuf>(DIRECTORY) else {
         return Err(Failure::usage("no directory given"));
     };
+    let tree = commands::root(&Api::load()?, &Extent::Full);
     std::fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(commands::root(api, &Extent::Full), directory))
+        .and_then(|()| clap_mangen::generate_to(tree, directory))
         .map_err(|error| {
             Failure::new(format!(
                 "failed to write manual pages to {}: {error}",

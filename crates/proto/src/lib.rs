@@ -8,6 +8,10 @@
 /// serves and the command line is derived from.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// The same without comments: quicker to read, for those who show none.
+pub const BARE_FILE_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors-bare.bin"));
+
 /// Nests a generated package as a module tree.
 macro_rules! package {
     ($name:ident, $package:literal) => {
