@@ -184,7 +184,7 @@ fn say_of_node(
             let lines = text.lines().map(|line| format!("  {line}\n"));
             output::print(&format!("{header}\n{}", lines.collect::<String>()))?;
         }
-        (Output::Text, Err(failure)) => eprint!("{}", failure.during(node.as_str()).text()),
+        (Output::Text, Err(failure)) => output::complain(&failure.during(node.as_str()).text()),
     }
     Ok(())
 }
@@ -226,7 +226,7 @@ async fn ask_stream(
         failed = true;
         match answers.output {
             Output::Json => output::print(&format!("{}\n", labelled_json(&node, Err(failure))))?,
-            Output::Text => eprint!("{}", failure.during(node.as_str()).text()),
+            Output::Text => output::complain(&failure.during(node.as_str()).text()),
         }
     }
     if failed { Err(Failure::silent(1)) } else { Ok(ExitCode::SUCCESS) }

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use aurae_client::{ConfigError, ConnectError, report};
 use tonic::{Code, Status};
 
+use crate::output;
+
 /// What a usage error exits with, as clap does.
 pub(crate) const USAGE: u8 = 2;
 
@@ -85,7 +87,7 @@ impl Failure {
     /// Says it on standard error and answers the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if !self.quiet {
-            eprint!("{}", self.text());
+            output::complain(&self.text());
         }
         ExitCode::from(self.exit)
     }

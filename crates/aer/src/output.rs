@@ -46,6 +46,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
+/// Writes to standard error. If nobody reads it there is nobody to tell, and work goes on.
+pub(crate) fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
 /// Writes chunks in their order, on a thread of its own: a reader that does not read must not keep
 /// the connection from answering the node.
 pub(crate) async fn write(chunks: Vec<Chunk>) -> io::Result<()> {

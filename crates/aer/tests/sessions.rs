@@ -286,6 +286,15 @@ fn a_stream_says_what_comes_when_it_comes() {
     child.wait().unwrap();
 }
 
+#[test]
+fn a_run_frees_the_cell_even_if_nobody_hears_how_it_ended() {
+    let bed = Bed::new();
+    let mut child = bed.aer(&["run", "web", "--", "hog"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(137));
+    assert_eq!(bed.fake.called().last().unwrap(), "Free");
+}
+
 /// Starts a command, and waits until it wrote that line.
 fn start_until(bed: &Bed, arguments: &[&str], expected: &str) -> Child {
     let mut child =

@@ -73,7 +73,7 @@ impl Session {
             }
             (Err(failure), Ok(())) => Err(failure),
             (Err(failure), Err(not_freed)) => {
-                eprint!("{}", not_freed.text());
+                output::complain(&not_freed.text());
                 Err(failure)
             }
         }
@@ -119,7 +119,7 @@ impl Session {
                     }
                 },
                 () = reached(self.deadline), if interrupt.is_none() => {
-                    eprintln!("note: the time for the command is over");
+                    output::complain("note: the time for the command is over\n");
                     *interrupt = Some(Interrupt { exit: TIMED_OUT.into(), at_once: false });
                     self.stop_in_background();
                 }
@@ -149,7 +149,7 @@ impl Session {
                 let status = status?;
                 match tokio::time::timeout(DRAIN_TIMEOUT, shown).await {
                     Ok(result) => result?,
-                    Err(_) => eprintln!("note: the end of the command's output is missing: the node did not send it"),
+                    Err(_) => output::complain("note: the end of the command's output is missing: the node did not send it\n"),
                 }
                 Ok(status)
             }
@@ -222,15 +222,15 @@ impl Session {
 
     fn say_how_it_ended(&self, status: &ExitStatus) -> ExitCode {
         if status.oom_killed {
-            eprintln!(
-                "note: the OOM killer ended a process of the command: the memory limit was reached"
+            output::complain(
+                "note: the OOM killer ended a process of the command: the memory limit was reached\n",
             );
         }
         match status.reason {
             Some(Reason::Code(code)) => exit_code(code),
             Some(Reason::Signal(signal)) => {
                 let name = units::format_signal(i64::from(signal));
-                eprintln!("note: the command was ended by {name}");
+                output::complain(&format!("note: the command was ended by {name}\n"));
                 exit_code(SIGNAL_EXIT_BASE.saturating_add(signal))
             }
             None => ExitCode::from(FAILED),
