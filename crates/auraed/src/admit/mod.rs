@@ -5,7 +5,7 @@
 pub mod cells;
 pub mod observe;
 
-use aurae_authz::{Denied, Node, Permit, Resource};
+use aurae_authz::{Denied, Node, Permit};
 use aurae_model::Invalid;
 use tonic::Request;
 
@@ -44,21 +44,10 @@ pub fn permit<T>(request: &mut Request<T>) -> Result<Permit, NoPermit> {
     request.extensions_mut().remove::<Permit>().ok_or(NoPermit)
 }
 
-/// Takes the permit, for the resource that the request is about.
-///
-/// # Errors
-/// There is none, or it does not hold for the resource.
-pub fn narrowed<T, R: Resource>(
-    request: &mut Request<T>,
-    resource: R,
-) -> Result<Permit<R>, Admission> {
-    Ok(permit(request)?.narrow(resource)?)
-}
-
 /// Takes the permit, for the daemon that answers.
 ///
 /// # Errors
 /// There is none, or it does not hold for the daemon.
 pub fn on_node<T>(request: &mut Request<T>) -> Result<Permit<Node>, Admission> {
-    narrowed(request, Node)
+    Ok(permit(request)?.narrow(Node)?)
 }

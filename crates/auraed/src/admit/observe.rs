@@ -6,7 +6,7 @@ use aurae_proto::observe::{GetExecutableLogsRequest, GetSubProcessStreamRequest,
 use prost_types::Timestamp;
 use tonic::Request;
 
-use super::{Admission, narrowed, on_node};
+use super::{Admission, on_node, permit};
 use crate::runtime::logs::{Channel, ReaderOptions};
 
 /// A request for an executable's output.
@@ -36,6 +36,7 @@ pub struct ProcessLogs {
 pub fn executable_logs(
     mut request: Request<GetExecutableLogsRequest>,
 ) -> Result<ExecutableLogs, Admission> {
+    let permit = permit(&mut request)?;
     let wire = request.get_ref();
     let cell = wire.cell_name.as_deref();
     let cell = cell.map(|path| CellPath::parse(path, "cell_name")).transpose()?;
@@ -46,8 +47,7 @@ pub fn executable_logs(
         channel: channel(wire.channel_type)?,
         follow: wire.follow,
     };
-    let permit = narrowed(&mut request, Executable { cell, name })?;
-    Ok(ExecutableLogs { permit, options })
+    Ok(ExecutableLogs { permit: permit.narrow(Executable { cell, name })?, options })
 }
 
 /// Admits `GetSubProcessStream`.
@@ -57,6 +57,7 @@ pub fn executable_logs(
 pub fn process_logs(
     mut request: Request<GetSubProcessStreamRequest>,
 ) -> Result<ProcessLogs, Admission> {
+    let permit = on_node(&mut request)?;
     let wire = request.get_ref();
     let pid = wire.process_id;
     match pid {
@@ -66,7 +67,7 @@ pub fn process_logs(
     }
     let channel = channel(wire.channel_type)?;
     let options = ReaderOptions { channel, follow: true, ..ReaderOptions::default() };
-    Ok(ProcessLogs { permit: on_node(&mut request)?, pid, options })
+    Ok(ProcessLogs { permit, pid, options })
 }
 
 fn channel(value: i32) -> Result<Option<Channel>, Admission> {

@@ -51,12 +51,8 @@ pub struct Options {
 pub fn start(options: Options, ring: &LogRing) -> Console {
     let console = Console::start();
     let sinks = Sinks { ring: ring.clone(), console: console.clone(), verbose: options.verbose };
-    let level = if options.verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
-    let filter = QUIET.iter().fold(Targets::new().with_default(level), |filter, target| {
-        filter.with_target(*target, LevelFilter::WARN)
-    });
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(sinks);
-    let registry = tracing_subscriber::registry().with(filter);
+    let registry = tracing_subscriber::registry().with(filter(options.verbose));
     // It fails only where a log was started before.
     let _ = match options.format {
         Format::Text => registry.with(layer).try_init(),
@@ -64,6 +60,13 @@ pub fn start(options: Options, ring: &LogRing) -> Console {
     };
     log_panics();
     console
+}
+
+fn filter(verbose: bool) -> Targets {
+    let level = if verbose { LevelFilter::DEBUG } else { LevelFilter::INFO };
+    QUIET.iter().fold(Targets::new().with_default(level), |filter, target| {
+        filter.with_target(*target, LevelFilter::WARN)
+    })
 }
 
 /// A panic ends its task and not the daemon; the log says where it was.
@@ -115,6 +118,14 @@ impl io::Write for Tee<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// What a test logs, as lines of a ring.
+#[cfg(test)]
+pub(crate) fn capture(ring: &LogRing) -> tracing::subscriber::DefaultGuard {
+    let sinks = Sinks { ring: ring.clone(), console: Console::start(), verbose: false };
+    let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(sinks);
+    tracing::subscriber::set_default(tracing_subscriber::registry().with(filter(false)).with(layer))
 }
 
 #[cfg(test)]

@@ -145,6 +145,10 @@ impl Connection {
             outcome = handshake => outcome,
         };
         drop(slots.handshake);
+        if hung_up(&outcome) {
+            // Somebody looked whether the port is open.
+            return tracing::debug!(peer, "hung up before the handshake was done");
+        }
         match admitted(outcome) {
             Ok((stream, principal)) => server.serve_stream(stream, principal, peer).await,
             Err(reason) => tracing::warn!(peer, reason, "refused a TLS handshake"),
@@ -154,6 +158,10 @@ impl Connection {
 }
 
 type Handshaken = TlsStream<Box<dyn listen::Stream>>;
+
+fn hung_up(outcome: &Result<io::Result<Handshaken>, Elapsed>) -> bool {
+    matches!(outcome, Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof)
+}
 
 /// Whose connection it is, or why it is none.
 fn admitted(
@@ -201,3 +209,6 @@ fn http() -> http2::Builder<TokioExecutor> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     builder
 }
+
+#[cfg(test)]
+mod tests;

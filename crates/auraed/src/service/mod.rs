@@ -84,7 +84,92 @@ fn service_name(path: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
+    use aurae_authz::{Action, Principal, authorize};
+    use aurae_kernel::cgroup::Cgroup;
+    use aurae_proto::cells::cell_service_server::CellServiceServer;
+    use prost::Message;
+    use tonic::Code;
+
     use super::*;
+    use crate::runtime::executables::Executables;
+    use crate::runtime::logs::LogRing;
+    use crate::runtime::node::{Machine, Role};
+    use crate::runtime::output::Workloads;
+    use crate::runtime::reaper::Reaper;
+    use crate::shutdown::Shutdown;
+    use crate::status::Status as Health;
+
+    /// Every service of the contract, over a daemon that runs nothing.
+    fn api() -> Api {
+        let directory = File::open("/").unwrap().into();
+        let cgroup = Arc::new(Cgroup::from_directory(directory, "of-a-test".into()));
+        let executables = Executables::new(Arc::clone(&cgroup), Reaper::default(), 4096, None);
+        let own = cells::OwnZone { name: String::new(), cgroup };
+        let machine = Machine::new(Role::Beside, [].into(), Shutdown::default());
+        Api::default()
+            .with(discovery::Discovery::service(Health::default()))
+            .with(CellServiceServer::new(cells::CellApi::new(own, executables, None)))
+            .with(node::NodeApi::service(machine, Health::default()))
+            .with(observe::Observe::service(LogRing::new(0), Workloads::none()))
+    }
+
+    /// The path of every method of the contract.
+    fn paths() -> Vec<String> {
+        let set = prost_types::FileDescriptorSet::decode(aurae_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let mut paths = Vec::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let (service, method) = (service.name(), method.name());
+                    paths.push(format!("/{}.{service}/{method}", file.package()));
+                }
+            }
+        }
+        paths
+    }
+
+    /// A request with an empty message.
+    fn request(path: &str) -> Request<Body> {
+        let frame = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 5]));
+        Request::post(path)
+            .header("content-type", "application/grpc")
+            .body(Body::new(frame))
+            .unwrap()
+    }
+
+    fn status(response: &Response<Body>) -> Option<tonic::Status> {
+        tonic::Status::from_header_map(response.headers())
+    }
+
+    #[tokio::test]
+    async fn no_method_of_the_contract_is_reached_without_a_permit() {
+        let api = api();
+        let paths = paths();
+        assert!(paths.len() >= 16, "the contract has shrunk: {paths:?}");
+        for path in paths {
+            let served = api.services.get(service_name(&path));
+            let mut served = served.unwrap_or_else(|| panic!("{path} is not served")).clone();
+            let response = served.call(request(&path)).await.unwrap();
+            let status = status(&response).unwrap_or_else(|| panic!("{path} answered"));
+            assert_eq!(status.code(), Code::Internal, "{path}: {status}");
+            assert!(status.message().contains("carries no permit"), "{path}: {status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_method_of_the_contract_is_reached_with_a_permit() {
+        let api = api();
+        for path in paths() {
+            let permit = authorize(&Principal::parent(), Action::new(&path)).unwrap();
+            let response = api.call(permit, request(&path)).await;
+            if let Some(status) = status(&response) {
+                assert!(!status.message().contains("permit"), "{path}: {status}");
+                assert!(!status.message().is_empty(), "{path}: {status:?}");
+            }
+        }
+    }
 
     #[test]
     fn the_service_is_the_first_part_of_the_path() {
