@@ -8,14 +8,16 @@ mod binary;
 mod checks;
 mod examples;
 mod libtest;
+mod runtimes;
 mod script;
 mod tally;
 mod v0_client;
 
+use std::fs;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::build;
 use crate::debian;
@@ -57,7 +59,11 @@ const STEPS: [Step; 10] = [
         run: script::compare_start,
     },
     Step { name: "vm", what: "runs the tests that boot nodes", run: vm },
-    Step { name: "examples", what: "runs every example against a node", run: examples::run },
+    Step {
+        name: "examples",
+        what: "runs every example against a node, under deno and node too",
+        run: examples::run,
+    },
     Step {
         name: "v0-client",
         what: "drives a node with a client made from the API's description",
@@ -128,5 +134,10 @@ fn unit(context: &mut Context) -> Result<()> {
 
 fn vm(context: &mut Context) -> Result<()> {
     let suites = Suites::build(&context.workspace)?;
+    // What the nodes of earlier runs left.
+    let leftovers = context.workspace.testbed().join("vm-tests");
+    if leftovers.exists() {
+        fs::remove_dir_all(&leftovers).context("failed to remove the nodes of earlier runs")?;
+    }
     suites.run(&mut context.tally, libtest::Suite::needs_nodes)
 }

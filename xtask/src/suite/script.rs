@@ -1,63 +1,22 @@
 //! The script runtime beside deno: the time to say hello, in turns, in one run.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::Context;
-use crate::debian::{self, Need};
+use super::runtimes::Runtimes;
 use crate::tools;
-use crate::workspace::Workspace;
 
-const NPM: Need = Need { program: "npm", package: "npm" };
-/// The runtimes that the scripts are compared with, by their npm packages.
-const RUNTIMES: [&str; 2] = ["deno@2", "node@24"];
 /// Hello has to take at most this share of deno's time.
 const SHARE: f64 = 1.0 / 3.0;
 /// Enough for a median that a busy machine does not move.
 const ROUNDS: usize = 15;
 
 const HELLO: &str = "const name: string = \"node\";\nconsole.log(`hello, ${name}`);\n";
-
-/// Other runtimes for TypeScript.
-pub(super) struct Runtimes {
-    directory: PathBuf,
-}
-
-impl Runtimes {
-    /// Installs them below the target directory, once.
-    pub(super) fn ensure(workspace: &Workspace) -> Result<Self> {
-        let directory = workspace.testbed().join("runtimes");
-        let runtimes = Self { directory: directory.clone() };
-        if runtimes.programs().iter().all(|program| program.exists()) {
-            return Ok(runtimes);
-        }
-        debian::ensure(&[NPM])?;
-        tools::progress(&format!("installing {}", RUNTIMES.join(" and ")));
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("failed to make {}", directory.display()))?;
-        tools::output(
-            Command::new("npm")
-                .args(["install", "--no-fund", "--no-audit", "--no-progress", "--prefix"])
-                .arg(&directory)
-                .args(RUNTIMES)
-                .current_dir(&directory),
-        )?;
-        Ok(runtimes)
-    }
-
-    /// The directory with the programs, for `PATH`.
-    pub(super) fn path(&self) -> PathBuf {
-        self.directory.join("node_modules/.bin")
-    }
-
-    fn programs(&self) -> [PathBuf; 2] {
-        ["deno", "node"].map(|name| self.path().join(name))
-    }
-}
 
 /// Times hello under both.
 pub(super) fn compare_start(context: &mut Context) -> Result<()> {
@@ -71,7 +30,7 @@ pub(super) fn compare_start(context: &mut Context) -> Result<()> {
     };
     let script = context.workspace.testbed().join("hello.ts");
     fs::write(&script, HELLO).with_context(|| format!("failed to write {}", script.display()))?;
-    let result = compare(&context.workspace.binary(), &runtimes.path().join("deno"), &script);
+    let result = compare(&context.workspace.binary(), &runtimes.deno(), &script);
     context.tally.check(NAME, result);
     Ok(())
 }
