@@ -16,7 +16,7 @@ async fn stop_kills_the_whole_tree() {
     let deaf = "trap '' TERM; setsid sh -c 'trap \"\" TERM; sleep 4321 & sleep 4321' & sleep 4321";
     api.start("tree", "deaf", deaf).await;
     eventually("the tree stands", async || {
-        (api.on_node("pgrep -f 'sleep 4321' | wc -l").await.parse::<u32>().ok()? >= 3).then_some(())
+        (api.count_on_node("ps | grep -c '[s]leep 4321' || true").await >= 3).then_some(())
     })
     .await;
     let request = CellServiceStopRequest {

@@ -130,8 +130,20 @@ fn read_memory(cgroup: &Cgroup) -> Result<Option<MemoryUsage>> {
 
 fn read_pids(cgroup: &Cgroup) -> Result<Option<PidsUsage>> {
     let Some(current) = number(cgroup, "pids.current")? else { return Ok(None) };
-    let events = cgroup.read("pids.events")?.unwrap_or_default();
-    Ok(Some(PidsUsage { current, refused: value(&events, "max") }))
+    let mut refused = forks_refused(cgroup)?;
+    // Before Linux 6.11 (which has `pids.events.local`) a refused fork is counted in the leaf it
+    // happened in, and in none above.
+    if !cgroup.has("pids.events.local") {
+        for name in cgroup.children()? {
+            // A leaf that goes meanwhile takes its count with it.
+            refused += cgroup.open_child(&name).and_then(|leaf| forks_refused(&leaf)).unwrap_or(0);
+        }
+    }
+    Ok(Some(PidsUsage { current, refused }))
+}
+
+fn forks_refused(cgroup: &Cgroup) -> Result<u64> {
+    Ok(value(&cgroup.read("pids.events")?.unwrap_or_default(), "max"))
 }
 
 fn parse_pressure(text: &str) -> Option<Pressure> {
