@@ -24,6 +24,10 @@ const OWN_NODES: usize = 1;
 /// How long an orderly shutdown may take under emulation.
 const TIME_TO_STOP: Duration = Duration::from_secs(90);
 
+/// How often the power button is pressed, and how long each press has to do something.
+const PRESSES: u32 = 6;
+const TIME_BETWEEN_PRESSES: Duration = Duration::from_secs(10);
+
 static SHARED: OnceCell<Result<Node, String>> = OnceCell::const_new();
 /// Held for reading by tests that share the node, for writing by one that is alone on it.
 static USERS: RwLock<()> = RwLock::const_new(());
@@ -128,6 +132,17 @@ impl Node {
         checked(
             self.bed().machine().monitor().and_then(|mut qemu| qemu.execute(command, arguments)),
         );
+    }
+
+    /// Presses the power button until the machine is off: a press before anybody listens is lost.
+    pub async fn press_power_button(&self) {
+        for _ in 0..PRESSES {
+            self.monitor("system_powerdown", "{}");
+            if self.bed().machine().wait(TIME_BETWEEN_PRESSES).is_some() {
+                break;
+            }
+        }
+        self.wait_until_off().await;
     }
 
     /// Fails the test unless the machine switches itself off.

@@ -30,8 +30,7 @@ async fn the_power_button_shuts_down_in_order() {
         "trap 'echo stopped in order > /dev/console; exit' TERM; while :; do sleep 1; done",
     )
     .await;
-    node.monitor("system_powerdown", "{}");
-    node.wait_until_off().await;
+    node.press_power_button().await;
     assert!(node.console().contains("stopped in order"), "the executable got no SIGTERM");
 }
 
@@ -107,8 +106,7 @@ async fn a_node_without_a_usable_certificate_stays_up_and_says_why() {
     .await;
     node.console_says("server.key").await;
     // It did not panic or exit: the power button still works.
-    node.monitor("system_powerdown", "{}");
-    node.wait_until_off().await;
+    node.press_power_button().await;
 }
 
 #[tokio::test]
