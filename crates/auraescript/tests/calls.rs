@@ -285,3 +285,54 @@ try { await node.cells.free({ cellName: 'x' }); } catch (e) { console.log(e inst
     )
     .prints("{ name: \"c\" } 1970-01-01T00:00:00Z\ntrue true\n");
 }
+
+/// Describes the fake node's service of streams from the client, as generated code would.
+const ECHO: &str = "
+import { create, createFileRegistry } from '@bufbuild/protobuf';
+import { FileDescriptorProtoSchema, FieldDescriptorProto_Label, FieldDescriptorProto_Type } from '@bufbuild/protobuf/wkt';
+const method = (name: string, serverStreaming: boolean) => ({ name, inputType: '.test.Word', outputType: '.test.Word', clientStreaming: true, serverStreaming });
+const file = create(FileDescriptorProtoSchema, {
+  name: 'test.proto', package: 'test', syntax: 'proto3',
+  messageType: [{ name: 'Word', field: [{ name: 'text', jsonName: 'text', number: 1, type: FieldDescriptorProto_Type.STRING, label: FieldDescriptorProto_Label.OPTIONAL }] }],
+  service: [{ name: 'Echo', method: [method('Chat', true), method('Collect', false)] }],
+});
+const service = createFileRegistry(file, () => undefined).getService('test.Echo')!;
+const node = await connect();
+const echo = node.client(service) as any;
+";
+
+#[test]
+fn messages_go_out_and_come_in_at_the_same_time() {
+    let node = FakeNode::start();
+    let script = "
+const heard: string[] = [];
+let answered = (_: unknown) => {};
+async function* words() {
+  for (const text of ['one', 'two', 'three']) {
+    const answer = new Promise((resolve) => { answered = resolve; });
+    yield { text };
+    await answer;
+  }
+}
+for await (const { text } of echo.chat(words())) {
+  heard.push(text);
+  answered(text);
+}
+console.log(heard);
+";
+    run_on(&node, &format!("{ECHO}{script}")).prints("[\"one\", \"two\", \"three\"]\n");
+}
+
+#[test]
+fn many_messages_of_the_client_wait_their_turn_and_get_one_answer() {
+    let node = FakeNode::start();
+    // Encoded messages put together are the message with the last one's field.
+    let script = "
+let sent = 0;
+async function* words() { for (; sent < 500; sent++) yield { text: `word ${sent}` }; }
+console.log((await echo.collect(words())).text, sent);
+async function* broken() { yield { text: 'x' }; throw new Error('no more'); }
+console.log(await echo.collect(broken()).then(() => 'answered', (e: Error) => e.message));
+";
+    run_on(&node, &format!("{ECHO}{script}")).prints("word 499 500\n[canceled] no more\n");
+}

@@ -4,11 +4,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
+use aurae_client::RawCodec;
 use aurae_proto::cells::cell_service_server::{CellService, CellServiceServer};
 use aurae_proto::cells::*;
 use aurae_proto::discovery::discovery_service_server::{DiscoveryService, DiscoveryServiceServer};
@@ -27,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 /// The name that clients ask for.
 const SERVER_NAME: &str = "server.unsafe.aurae.io";
@@ -154,6 +157,7 @@ async fn serve(tcp: TcpListener, unix: UnixListener, tls: Arc<ServerConfig>, sta
             .add_service(DiscoveryServiceServer::new(node.clone()))
             .add_service(NodeServiceServer::new(node.clone()))
             .add_service(ObserveServiceServer::new(node))
+            .add_service(Echo)
             .serve_with_incoming(ReceiverStream::new(incoming)),
     );
     loop {
@@ -170,6 +174,43 @@ async fn serve(tcp: TcpListener, unix: UnixListener, tls: Arc<ServerConfig>, sta
                 let _ = tokio::io::copy_bidirectional(&mut stream, &mut near).await;
             }
         });
+    }
+}
+
+/// A service of streams from the client, which the API does not have (gRPC reflection is one):
+/// `Chat` answers each message with itself, `Collect` all of them put together.
+#[derive(Clone)]
+struct Echo;
+
+impl tonic::server::NamedService for Echo {
+    const NAME: &'static str = "test.Echo";
+}
+
+impl tower::Service<http::Request<tonic::body::Body>> for Echo {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        Box::pin(async move {
+            let mut grpc = tonic::server::Grpc::new(RawCodec);
+            Ok(if request.uri().path().ends_with("/Chat") {
+                let chat = |request: Request<Streaming<bytes::Bytes>>| async move {
+                    Ok::<_, Status>(Response::new(request.into_inner()))
+                };
+                grpc.streaming(tower::service_fn(chat), request).await
+            } else {
+                let collect = |request: Request<Streaming<bytes::Bytes>>| async move {
+                    let parts: Vec<_> = request.into_inner().collect::<Result<_, _>>().await?;
+                    Ok::<_, Status>(Response::new(bytes::Bytes::from(parts.concat())))
+                };
+                grpc.client_streaming(tower::service_fn(collect), request).await
+            })
+        })
     }
 }
 

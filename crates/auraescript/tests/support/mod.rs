@@ -5,6 +5,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a script did.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,8 +96,24 @@ pub(crate) fn auraescript(arguments: &[&str]) -> Command {
     command
 }
 
+/// Far longer than any script here takes; then it is killed, and the test fails.
+const LONG: Duration = Duration::from_secs(120);
+
 pub(crate) fn outcome(command: &mut Command, directory: &Path) -> Outcome {
-    read(command.stdin(Stdio::null()).output().unwrap(), directory)
+    let child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_child(&child);
+    let (ended, watched) = std::sync::mpsc::channel::<()>();
+    let watch = std::thread::spawn(move || {
+        if watched.recv_timeout(LONG) == Err(RecvTimeoutError::Timeout) {
+            // It may have ended just now.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    watch.join().unwrap();
+    read(output, directory)
 }
 
 fn read(output: std::process::Output, directory: &Path) -> Outcome {

@@ -77,11 +77,14 @@ export class HostTransport implements Transport {
         : undefined;
     const call = host.stream(this.#request(method, single, header, timeoutMs));
     if (single === undefined) {
-      void pump(call.id, method.input, input);
+      const broken = new AbortController();
+      signal = AbortSignal.any(signal === undefined ? [broken.signal] : [signal, broken.signal]);
+      pump(call.id, method.input, input).catch((error: unknown) => broken.abort(error));
     }
     const opened = await abortable(call.id, call.promise, signal, caller);
     const trailer = headers(opened.trailer);
     if (opened.code !== 0) {
+      host.cancel(call.id);
       throw caller.blame(errorOf(opened, trailer));
     }
     return {
@@ -111,16 +114,12 @@ async function pump<I extends DescMessage>(
   schema: I,
   input: AsyncIterable<MessageInitShape<I>>,
 ): Promise<void> {
-  try {
-    for await (const message of input) {
-      if (!(await host.send(id, encode(schema, message)))) {
-        return;
-      }
+  for await (const message of input) {
+    if (!(await host.send(id, encode(schema, message)))) {
+      return;
     }
-    host.closeSend(id);
-  } catch {
-    host.cancel(id);
   }
+  host.closeSend(id);
 }
 
 async function* receive<O extends DescMessage>(
