@@ -43,7 +43,7 @@ pub struct Arguments {
     /// The directory for what lives as long as the daemon; one daemon a directory.
     #[arg(short, long, value_name = "DIR", default_value = DEFAULT_RUNTIME_DIRECTORY)]
     runtime_dir: PathBuf,
-    /// The directory for what outlives the daemon.
+    /// The directory for what outlives the daemon; nothing does yet.
     #[arg(short, long, value_name = "DIR", default_value = "/var/lib/aurae")]
     library_dir: PathBuf,
     /// Shows debugging output and the audit log.
@@ -59,7 +59,7 @@ pub struct Arguments {
     /// What happens to running executables when the daemon stops.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     workloads_on_exit: WorkloadsOnExit,
-    /// Runs as the daemon inside a zone. For the daemon itself; it has to come first.
+    /// Runs as the daemon inside a zone: how a daemon starts another one, not for people.
     #[arg(long)]
     nested: bool,
     #[command(subcommand)]
@@ -115,6 +115,8 @@ pub struct Settings {
     pub log_capacity: usize,
     /// What happens to running executables at the end.
     pub workloads_on_exit: WorkloadsOnExit,
+    /// Run as the daemon inside a zone.
+    pub nested: bool,
     /// What to do instead of running.
     pub command: Option<Command>,
 }
@@ -150,6 +152,7 @@ impl From<Arguments> for Settings {
             logging: logging::Options { format: arguments.log_format, verbose: arguments.verbose },
             log_capacity: arguments.log_capacity,
             workloads_on_exit: arguments.workloads_on_exit,
+            nested: arguments.nested,
             command: arguments.command,
         }
     }

@@ -17,6 +17,7 @@ use crate::runtime::node::Role;
 use crate::settings::{Command, Settings};
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
+use crate::zone;
 
 /// Threads that serve, at least: one that is kept busy must not keep the others waiting.
 const MIN_WORKERS: usize = 2;
@@ -40,6 +41,9 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if settings.nested {
+        return zone::main();
+    }
     let outcome = match settings.command.clone() {
         Some(Command::Spawn { output }) => {
             bundle::write(&output).map_err(DaemonError::from).map(|()| {
