@@ -223,3 +223,62 @@ fn serve(server: &Server, doors: Doors) -> JoinSet<()> {
     }
     serving
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::TlsFiles;
+    use crate::server::tests::pki::Pki;
+
+    /// How long a test waits for what has to come.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn daemon(role: Role, directory: &std::path::Path) -> Daemon {
+        let settings = Settings {
+            runtime_directory: directory.join("run"),
+            sockets: vec!["127.0.0.1:0".parse().unwrap()],
+            tls: TlsFiles {
+                authority: directory.join("ca.crt"),
+                certificate: directory.join("server.crt"),
+                key: directory.join("server.key"),
+            },
+            ..Settings::default()
+        };
+        Daemon::new(settings, role, Status::default())
+    }
+
+    #[tokio::test]
+    async fn a_daemon_without_certificates_says_which_file_is_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = daemon(Role::Beside, directory.path()).run().await.unwrap_err();
+        let text = reply::text(&error);
+        assert!(text.contains("aer pki init"), "{text}");
+        assert!(text.contains(&directory.path().join("ca.crt").display().to_string()), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_init_opens_the_api_once_its_certificates_are_there() {
+        let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
+        let daemon = Arc::new(daemon(Role::Init, directory.path()));
+        assert!(daemon.tolerate("api", daemon.open_doors()).unwrap().is_none());
+        assert_eq!(daemon.status.degraded()[0].phase, "api");
+
+        let retrying = Arc::clone(&daemon);
+        let opened = tokio::spawn(async move { retrying.retry_doors().await });
+        for name in ["ca.crt", "server.crt", "server.key"] {
+            std::fs::copy(pki.path(name), directory.path().join(name)).unwrap();
+        }
+        let doors = tokio::time::timeout(PATIENCE, opened).await.unwrap().unwrap().unwrap();
+        assert_eq!(doors.listeners.len(), 1);
+        assert!(daemon.status.degraded().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_init_without_certificates_can_still_be_shut_down() {
+        let directory = tempfile::tempdir().unwrap();
+        let daemon = daemon(Role::Init, directory.path());
+        daemon.shutdown.request(crate::shutdown::Intent::PowerOff);
+        let given_up = tokio::time::timeout(PATIENCE, daemon.retry_doors()).await.unwrap();
+        assert!(given_up.is_none());
+    }
+}

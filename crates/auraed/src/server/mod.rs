@@ -211,4 +211,4 @@ fn http() -> http2::Builder<TokioExecutor> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -223,3 +223,127 @@ fn item_channel(name: &str, channel: Channel) -> String {
         Channel::Stderr => format!("{name}::stderr"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aurae_authz::{Action, Principal, authorize};
+    use aurae_model::{CellPath, ExecutableName};
+    use tonic::Code;
+
+    use super::*;
+    use crate::runtime::executables::NoSuchExecutable;
+    use crate::runtime::output::NoOutput;
+
+    /// One executable, `app`, whose process is 42.
+    #[derive(Clone)]
+    struct OneExecutable(LogRing);
+
+    impl Outputs for OneExecutable {
+        type Error = NoOutput;
+
+        fn of_executable(&self, name: &ExecutableName) -> Result<LogRing, NoOutput> {
+            match name.as_str() {
+                "app" => Ok(self.0.clone()),
+                _ => Err(NoSuchExecutable(name.clone()).into()),
+            }
+        }
+
+        fn of_process(&self, pid: i32) -> Result<Output, NoOutput> {
+            match pid {
+                42 => Ok(Output::Here { name: "app".into(), ring: self.0.clone() }),
+                _ => Err(NoOutput::Process(pid)),
+            }
+        }
+
+        fn cell(&self, cell: &CellPath) -> Result<Zone, NoOutput> {
+            Err(NoOutput::InZone(cell.clone()))
+        }
+    }
+
+    fn observe(ring: &LogRing) -> Observe<OneExecutable> {
+        Observe { daemon: LogRing::new(0), outputs: OneExecutable(ring.clone()) }
+    }
+
+    fn permitted<T>(message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let permit = authorize(&Principal::parent(), Action::new("/x")).unwrap();
+        request.extensions_mut().insert(permit);
+        request
+    }
+
+    fn logs_of(name: &str) -> GetExecutableLogsRequest {
+        GetExecutableLogsRequest { executable_name: name.into(), ..Default::default() }
+    }
+
+    async fn all<T>(answers: Answers<T>) -> Vec<T> {
+        answers.map(Result::unwrap).collect().await
+    }
+
+    #[tokio::test]
+    async fn bytes_that_are_not_utf_8_survive() {
+        let ring = LogRing::new(4096);
+        ring.push(Channel::Stdout, b"\xff\xfe", false);
+        ring.push(Channel::Stderr, b"begun", true);
+        let answer = observe(&ring).get_executable_logs(permitted(logs_of("app"))).await.unwrap();
+        let [response] = all(answer.into_inner()).await.try_into().unwrap();
+        let entries = response.entries;
+        assert_eq!(entries[0].data.as_ref(), b"\xff\xfe");
+        assert_eq!(entries[0].channel_type(), LogChannelType::Stdout);
+        assert!(!entries[0].partial && entries[0].unix_nanos > 0);
+        assert!(entries[1].partial);
+        assert_eq!(entries[1].channel_type(), LogChannelType::Stderr);
+    }
+
+    #[tokio::test]
+    async fn a_stream_of_a_process_ends_with_it_and_names_the_channel() {
+        let ring = LogRing::new(4096);
+        ring.push(Channel::Stdout, b"\xffout", false);
+        ring.push(Channel::Stderr, b"err", false);
+        ring.close();
+        let wire = GetSubProcessStreamRequest { process_id: 42, ..Default::default() };
+        let answer = observe(&ring).get_sub_process_stream(permitted(wire)).await.unwrap();
+        let items = all(answer.into_inner()).await.into_iter().map(|answer| answer.item.unwrap());
+        let items: Vec<_> = items.map(|item| (item.channel, item.line)).collect();
+        let expected = [("app::stdout", "\u{fffd}out"), ("app::stderr", "err")];
+        assert_eq!(items, expected.map(|(channel, line)| (channel.to_owned(), line.to_owned())));
+    }
+
+    #[tokio::test]
+    async fn a_client_of_v0_is_told_what_it_missed() {
+        let ring = LogRing::new(4096);
+        for _ in 0..1000 {
+            ring.push(Channel::Stdout, b"0123456789", false);
+        }
+        ring.close();
+        let wire = GetSubProcessStreamRequest { process_id: 42, ..Default::default() };
+        let answer = observe(&ring).get_sub_process_stream(permitted(wire)).await.unwrap();
+        let items = all(answer.into_inner()).await;
+        let first = items[0].item.clone().unwrap();
+        assert_eq!(first.channel, "auraed");
+        let missed = 1000 - (items.len() - 1);
+        assert!(
+            first.line.starts_with(&format!("{missed} lines ({} bytes)", missed * 10)),
+            "{first:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_does_not_exist_is_not_found() {
+        let observe = observe(&LogRing::new(0));
+        let refused = observe.get_executable_logs(permitted(logs_of("other"))).await.err().unwrap();
+        assert_eq!(refused.code(), Code::NotFound);
+        assert_eq!(refused.message(), "executable other does not exist");
+        let wire = GetSubProcessStreamRequest { process_id: 7, ..Default::default() };
+        let refused = observe.get_sub_process_stream(permitted(wire)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn the_stream_of_signals_says_what_to_use_instead() {
+        let observe = observe(&LogRing::new(0));
+        let wire = GetPosixSignalsStreamRequest::default();
+        let refused = observe.get_posix_signals_stream(permitted(wire)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::Unimplemented);
+        assert!(refused.message().contains("CellService/Wait"), "{refused}");
+    }
+}

@@ -18,13 +18,13 @@ const SERVER_NAME: &str = "server.unsafe.aurae.io";
 pub(super) const ALICE: &str = "spiffe://aurae.local/user/alice";
 
 /// A directory with an authority, a server's certificate, and those that are asked for.
-pub(super) struct Pki {
+pub(crate) struct Pki {
     directory: tempfile::TempDir,
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Pki {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -37,7 +37,7 @@ impl Pki {
         pki
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -49,7 +49,7 @@ impl Pki {
     }
 
     /// The files for the server.
-    pub(super) fn server(&self) -> TlsFiles {
+    pub(crate) fn server(&self) -> TlsFiles {
         TlsFiles {
             certificate: self.path("server.crt"),
             key: self.path("server.key"),
