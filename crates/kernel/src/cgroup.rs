@@ -103,7 +103,8 @@ impl Cgroup {
     pub fn create_child(&self, name: &str) -> Result<Self> {
         mkdirat(&self.directory, name, Mode::from(0o755))
             .context(|| format!("create cgroup {}", self.path.join(name).display()))?;
-        self.open_child(name)
+        // A cgroup that nobody has opened would be nobody's.
+        self.open_child(name).inspect_err(|_| drop(self.remove_leaf(name)))
     }
 
     /// Opens the child `name`.
@@ -251,20 +252,40 @@ impl Cgroup {
 
     /// Removes the child `name` and everything below it; none of them may have a process.
     ///
-    /// A child that is gone already is removed.
+    /// A child that is gone already is removed. Workloads decide how deep the tree is, so it is walked
+    /// with one descriptor and no recursion.
     ///
     /// # Errors
     /// `EBUSY` when a process is left, or what else the kernel says.
     pub fn remove_child(&self, name: &str) -> Result<()> {
-        match self.open_child(name) {
-            Ok(child) => {
-                for below in child.children()? {
-                    child.remove_child(&below)?;
-                }
-            }
+        let mut at = match self.open_child(name) {
             Err(Error { errno: Errno::NOENT, .. }) => return Ok(()),
-            Err(error) => return Err(error),
+            opened => opened?,
+        };
+        let mut names = vec![name.to_owned()];
+        while let Some(own) = names.last() {
+            if let Some(below) = at.children()?.pop_first() {
+                at = at.open_unnamed(&below)?;
+                names.push(below);
+            } else {
+                let above = at.open_unnamed("..")?;
+                above.remove_leaf(own)?;
+                at = above;
+                names.pop();
+            }
         }
+        Ok(())
+    }
+
+    /// Opens a cgroup beside this one without a path of its own: errors name this one's.
+    fn open_unnamed(&self, name: &str) -> Result<Self> {
+        let directory = openat(&self.directory, name, directory_flags(), Mode::empty())
+            .context(|| format!("open a cgroup below {}", self.path.display()))?;
+        Ok(Self { directory, path: self.path.clone() })
+    }
+
+    /// Removes a child that has no children.
+    fn remove_leaf(&self, name: &str) -> Result<()> {
         let mut outcome = Err(Errno::BUSY);
         // A process that has just ended may still be leaving when its cgroup says it is empty: the
         // kernel takes a task off after `cgroup.events` was updated.

@@ -3,7 +3,9 @@
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit,
+};
 
 use crate::error::Context;
 use crate::{Error, Result};
@@ -123,6 +125,17 @@ pub fn set_oom_score(score: &str) -> Result<()> {
     std::fs::write("/proc/self/oom_score_adj", score).map_err(|error| {
         Error::new("set the OOM score", Errno::from_io_error(&error).unwrap_or(Errno::IO))
     })
+}
+
+/// Lets this process have as many descriptors open as its hard limit allows. Every cell and every
+/// executable takes a few; the soft limit is made for programs that use select(2).
+///
+/// # Errors
+/// What the kernel says.
+pub fn raise_open_files() -> Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits })
+        .context(|| "raise the number of open files")
 }
 
 /// Whether the process behind a pidfd has ended: the pidfd polls as readable then (pidfd_open(2)).

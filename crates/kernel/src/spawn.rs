@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Pid, Resource, getrlimit};
 
 use crate::process::reap;
 
@@ -94,6 +94,9 @@ pub struct Spawn<'a> {
     pub gid: Option<u32>,
     /// Its `oom_score_adj` (proc_pid_oom_score_adj(5)), as text; `None`: the caller's.
     pub oom_score: Option<&'a CStr>,
+    /// How many descriptors it may have open (the soft `RLIMIT_NOFILE`); the hard limit is the
+    /// caller's. `None`: the caller's.
+    pub open_files: Option<u64>,
 }
 
 /// A process that was started. It is a child of the caller, who reaps it.
@@ -130,6 +133,8 @@ pub enum Step {
     Session,
     /// `chdir`.
     Directory,
+    /// `prlimit`.
+    OpenFiles,
     /// `oom_score_adj`.
     OomScore,
     /// `setgroups` and `setresgid`.
@@ -150,6 +155,7 @@ impl std::fmt::Display for Step {
             Self::Descriptors => "put the new process's descriptors in place",
             Self::Session => "start a session",
             Self::Directory => "enter the working directory",
+            Self::OpenFiles => "limit the open files",
             Self::OomScore => "set the OOM score",
             Self::Group => "set the group",
             Self::User => "set the user",
@@ -160,7 +166,8 @@ impl std::fmt::Display for Step {
 }
 
 impl Spawn<'_> {
-    /// Starts the process. When it answers `Ok`, the program was executed.
+    /// Starts the process. When it answers `Ok`, the program was executed, or somebody killed the
+    /// process before it could be.
     ///
     /// # Errors
     /// The step that the kernel refused; the child, if there was one, has been reaped.
@@ -176,14 +183,26 @@ impl Spawn<'_> {
             .map(|descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, MAX_DESCRIPTORS as RawFd))
             .collect::<Result<_, _>>()
             .map_err(failed(Step::Prepare))?;
+        let image = match self.image {
+            Image::Path(_) => None,
+            Image::Descriptor(file) => Some(
+                rustix::io::fcntl_dupfd_cloexec(file, MAX_DESCRIPTORS as RawFd)
+                    .map_err(failed(Step::Prepare))?,
+            ),
+        };
         let sources: Vec<RawFd> = owned.iter().map(AsRawFd::as_raw_fd).collect();
         let arguments = null_terminated(self.arguments);
         let environment = null_terminated(self.environment);
         let mut plan = Plan {
             spawn: self,
             sources: &sources,
+            image: image.as_ref().map(AsRawFd::as_raw_fd),
             arguments: &arguments,
             environment: &environment,
+            open_files: self.open_files.map(|soft| {
+                let hard = getrlimit(Resource::Nofile).maximum;
+                [hard.map_or(soft, |hard| soft.min(hard)), hard.unwrap_or(libc::RLIM_INFINITY)]
+            }),
             step: Step::Clone,
             errno: 0,
         };
@@ -206,8 +225,12 @@ fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
 struct Plan<'a> {
     spawn: &'a Spawn<'a>,
     sources: &'a [RawFd],
+    /// The image, where it is an open file, out of the way of the targets.
+    image: Option<RawFd>,
     arguments: &'a [*const c_char],
     environment: &'a [*const c_char],
+    /// Soft and hard, as the kernel's `struct rlimit64` has them.
+    open_files: Option<[u64; 2]>,
     step: Step,
     errno: c_int,
 }
@@ -312,6 +335,9 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     let rest = [plan.sources.len() as c_long, c_long::from(libc::c_uint::MAX), CLOSE_RANGE_CLOEXEC];
     system_call(Step::Descriptors, libc::SYS_close_range, rest)?;
     system_call(Step::Session, libc::SYS_setsid, [0; 3])?;
+    if let Some(limits) = &plan.open_files {
+        set_open_files(limits)?;
+    }
     if let Some(score) = spawn.oom_score {
         set_oom_score(score)?;
     }
@@ -331,9 +357,9 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     default_signals()?;
     let arguments = plan.arguments.as_ptr().addr() as c_long;
     let environment = plan.environment.as_ptr().addr() as c_long;
-    let (directory, path, flags) = match spawn.image {
-        Image::Path(path) => (libc::AT_FDCWD, path, 0),
-        Image::Descriptor(file) => (file.as_raw_fd(), c"", libc::AT_EMPTY_PATH),
+    let (directory, path, flags) = match (spawn.image, plan.image) {
+        (Image::Path(path), _) => (libc::AT_FDCWD, path, 0),
+        (Image::Descriptor(_), image) => (image.unwrap_or(-1), c"", libc::AT_EMPTY_PATH),
     };
     // SAFETY: the path and both arrays are null-terminated and live in the parent's memory.
     unsafe {
@@ -347,6 +373,20 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
         );
     }
     Err((Step::Execute, last_errno()))
+}
+
+fn set_open_files(limits: &[u64; 2]) -> Result<(), (Step, c_int)> {
+    // SAFETY: the kernel reads one `rlimit64` of 16 bytes from `limits`, and writes none.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            0 as c_long,
+            c_long::from(libc::RLIMIT_NOFILE),
+            limits.as_ptr(),
+            0 as c_long,
+        )
+    };
+    if result < 0 { Err((Step::OpenFiles, last_errno())) } else { Ok(()) }
 }
 
 /// The kernel lets a vfork child have a score of its own, though it shares the parent's memory.
@@ -451,13 +491,14 @@ mod tests {
             uid,
             gid: None,
             oom_score: Some(c"7"),
+            open_files: Some(99),
         }
         .start()
     }
 
     #[test]
     fn a_program_is_executed_with_its_arguments() {
-        let script = c"exit $(cat /proc/self/oom_score_adj)";
+        let script = c"[ $(ulimit -n) = 99 ] && exit $(cat /proc/self/oom_score_adj)";
         let child = spawn(c"/bin/sh", &[c"sh", c"-c", script], None).unwrap();
         let (_, status) =
             rustix::process::waitpid(Some(child.pid), rustix::process::WaitOptions::empty())

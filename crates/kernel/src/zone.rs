@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::{Errno, FdFlags};
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 use rustix::thread::UnshareFlags;
 
 use crate::error::Context;
@@ -99,6 +101,15 @@ pub fn mount_sys() -> Result<()> {
 pub fn mount_cgroup() -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, None).context(|| "mount /sys/fs/cgroup")
+}
+
+/// Takes off what is mounted on `/sys/fs/cgroup` in this mount namespace.
+///
+/// # Errors
+/// What the kernel says; `EINVAL` where nothing is mounted there.
+pub fn unmount_cgroup() -> Result<()> {
+    unmount("/sys/fs/cgroup", UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+        .context(|| "unmount /sys/fs/cgroup")
 }
 
 /// Sets the host name of this uts namespace.

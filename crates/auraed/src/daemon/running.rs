@@ -33,8 +33,9 @@ impl Running {
         is_init: bool,
     ) -> Result<Self, DaemonError> {
         if !is_init {
-            // An init is both by nature.
+            // An init has all of this by nature, or from its boot.
             process::become_subreaper()?;
+            process::raise_open_files()?;
             protect_from_oom();
         }
         let base = Base::take(is_init, &settings.runtime_directory)?;

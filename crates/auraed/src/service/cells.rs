@@ -10,7 +10,7 @@ use aurae_authz::Executable as ExecutableResource;
 use aurae_authz::Permit;
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::process::Exit;
-use aurae_model::{CellPath, Device, Limits};
+use aurae_model::{CellPath, Device, Executable, Limits};
 use aurae_proto::cells as wire;
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::cell_service_server::CellService;
@@ -22,7 +22,7 @@ use crate::reply;
 use crate::runtime::cells::{
     CellView, Cells, InspectError, Pressure, PressureLine, ReachError, Usage, Zone, view_own,
 };
-use crate::runtime::executables::{Executables, Phase, Snapshot};
+use crate::runtime::executables::{Executables, Phase, Snapshot, StartError, Started};
 
 /// The daemon's own zone: what an unset cell name means.
 #[derive(Clone, Debug)]
@@ -68,15 +68,27 @@ impl CellApi {
         self.cells.as_ref().ok_or_else(|| reply::status(&NoCellsHere))
     }
 
+    /// Starting blocks until `execve`: for long where a path leads to a file system that hangs. A
+    /// node has threads to make up for it; in a zone only the zone waits.
+    fn start_own(&self, executable: &Executable) -> Result<Started, StartError> {
+        if self.cells.is_some() {
+            return tokio::task::block_in_place(|| self.executables.start(executable));
+        }
+        self.executables.start(executable)
+    }
+
     /// The cell's daemon.
     fn zone(&self, path: &CellPath) -> Result<Zone, Status> {
         self.cells()?.reach(path).map_err(|error| reply::status(&error))
     }
 }
 
+/// What a cell's daemon may answer: 4096 executables with 4 KiB of arguments each, and room.
+const MAX_ANSWER: usize = 32 << 20;
+
 /// A client of a cell's daemon.
 fn client(zone: &Zone) -> CellServiceClient<Channel> {
-    CellServiceClient::new(zone.channel())
+    CellServiceClient::new(zone.channel()).max_decoding_message_size(MAX_ANSWER)
 }
 
 #[tonic::async_trait]
@@ -112,8 +124,7 @@ impl CellService for CellApi {
         let (permit, executable) =
             admit::cells::start(request).map_err(|error| reply::status(&error))?;
         let Some(path) = &permit.resource().cell else {
-            let started =
-                self.executables.start(&executable).map_err(|error| reply::status(&error))?;
+            let started = self.start_own(&executable).map_err(|error| reply::status(&error))?;
             let (pid, uid, gid) = (started.pid, started.uid, started.gid);
             return Ok(Response::new(wire::CellServiceStartResponse { pid, uid, gid }));
         };

@@ -50,10 +50,17 @@ fn isolates_process(config: &Config) -> bool {
     config.isolate_process
 }
 
-/// A host whose `/sys/fs/cgroup` is not version 2 (the hybrid layout) keeps what it has.
+/// The node's own mount goes first: all mounts of cgroup v2 are one file system, and the kernel puts
+/// none over another, so the zone would go on seeing, and writing, the node's whole tree.
 fn mount_cgroup() -> Result<()> {
+    match zone::unmount_cgroup() {
+        // Nothing is mounted there.
+        Err(Error { errno: Errno::INVAL | Errno::NOENT, .. }) => {}
+        outcome => outcome?,
+    }
     match zone::mount_cgroup() {
-        Err(Error { errno: Errno::BUSY | Errno::NOENT, .. }) => Ok(()),
+        // There is no such directory: then there is no view of cgroups either.
+        Err(Error { errno: Errno::NOENT, .. }) => Ok(()),
         outcome => outcome,
     }
 }

@@ -160,6 +160,7 @@ impl Birth {
             uid: None,
             gid: None,
             oom_score: None,
+            open_files: None,
         };
         self.reaper.spawn(&spawn)
     }

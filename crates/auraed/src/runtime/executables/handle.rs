@@ -12,24 +12,35 @@ use aurae_kernel::spawn::{Image, Namespaces, Spawn, SpawnError};
 use aurae_model::{Executable, ExecutableName};
 use rustix::process::{Gid, Signal, Uid};
 use tokio::net::unix::pipe;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::LEAF_PREFIX;
 use super::program::Program;
 use super::runner::{Command, Runner};
 use super::state::{Facts, Outcome, Phase, Snapshot};
 use crate::runtime::cgroup::Watched;
-use crate::runtime::logs::LogRing;
+use crate::runtime::logs::{self, LogRing};
 use crate::runtime::reaper::Reaper;
 
 /// Of the executables that have ended, so many are remembered; the oldest is forgotten first.
 const MAX_ENDED: usize = 64;
 
-/// So many may run at once in one zone: each has three descriptors and a task.
+/// The output of executables that have ended takes so much memory together; the oldest loses its
+/// output first, and keeps its exit status. A zone's daemon pays for it from the cell's memory.
+const MAX_ENDED_LOGS: usize = 8 << 20;
+
+/// Of the arguments so many bytes are remembered, to be shown.
+const MAX_SHOWN_ARGUMENTS: usize = 4096;
+
+/// So many may run at once in one zone: each has five descriptors and a task.
 const MAX_RUNNING: usize = 4096;
 
 /// Commands to one executable that wait to be taken; the sender of one more waits.
 const COMMAND_QUEUE: usize = 8;
+
+/// The soft limit of a workload's open files, as Linux has it: programs that use select(2) break with
+/// more, and those that want more raise it to the hard limit themselves.
+const WORKLOAD_OPEN_FILES: u64 = 1024;
 
 /// The score of a workload, whatever the daemon's own is.
 const WORKLOAD_OOM_SCORE: &std::ffi::CStr = c"0";
@@ -49,6 +60,8 @@ struct Shared {
     /// Where a zone tells its parent which process it started.
     parent: Option<Arc<Line>>,
     table: Mutex<Table>,
+    /// Told whenever a start has come to its end.
+    started: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -157,7 +170,8 @@ impl Executables {
         parent: Option<Arc<Line>>,
     ) -> Self {
         let table = Mutex::default();
-        Self { shared: Arc::new(Shared { cgroup, reaper, log_capacity, parent, table }) }
+        let started = Notify::new();
+        Self { shared: Arc::new(Shared { cgroup, reaper, log_capacity, parent, table, started }) }
     }
 
     /// Starts an executable. It blocks until the program was executed.
@@ -188,7 +202,7 @@ impl Executables {
         let facts = Arc::new(Facts {
             name: executable.name.to_string(),
             description: executable.description.clone(),
-            arguments: executable.program.arguments(),
+            arguments: shown(executable.program.arguments()),
             pid: started.pid,
             uid: started.uid,
             gid: started.gid,
@@ -235,6 +249,7 @@ impl Executables {
             uid: executable.uid,
             gid: executable.gid,
             oom_score: Some(WORKLOAD_OOM_SCORE),
+            open_files: Some(WORKLOAD_OPEN_FILES),
         };
         self.shared.reaper.spawn(&spawn).map_err(|source| StartError::Spawn {
             name: executable.name.clone(),
@@ -336,9 +351,10 @@ impl Executables {
 
     /// Stops all executables at once, and takes no more. When it answers, no process is left.
     pub async fn close(&self, grace: Duration) {
+        self.table().closing = true;
+        self.all_started().await;
         let names: Vec<ExecutableName> = {
-            let mut table = self.table();
-            table.closing = true;
+            let table = self.table();
             let running = table.records.iter().filter(|(_, record)| !record.has_ended());
             running.map(|(name, _)| name.clone()).collect()
         };
@@ -348,6 +364,17 @@ impl Executables {
             stops.spawn(async move { drop(executables.stop(&name, grace).await) });
         }
         stops.join_all().await;
+    }
+
+    /// Waits for the starts that are under way; there are no more once the zone is closing.
+    async fn all_started(&self) {
+        loop {
+            let started = self.shared.started.notified();
+            if self.table().starting.is_empty() {
+                return;
+            }
+            started.await;
+        }
     }
 
     fn record(&self, name: &ExecutableName) -> Result<Record, NoSuchExecutable> {
@@ -365,11 +392,40 @@ impl Executables {
                 table.records.remove(&oldest);
             }
         }
+        table.drop_old_logs();
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Table {
+    /// Drops the output of executables that have ended, oldest first, until the rest is in bounds.
+    fn drop_old_logs(&mut self) {
+        let Self { records, ended, .. } = self;
+        let mut kept = 0;
+        for name in ended.iter().rev() {
+            let Some(record) = records.get_mut(name) else { continue };
+            kept += record.logs.allocated();
+            if kept > MAX_ENDED_LOGS {
+                record.logs = LogRing::new(logs::MIN_CAPACITY);
+                record.logs.close();
+            }
+        }
+    }
+}
+
+/// Arguments as they are shown: a workload's may be megabytes.
+fn shown(mut arguments: Vec<String>) -> Vec<String> {
+    let mut left = MAX_SHOWN_ARGUMENTS;
+    arguments.retain_mut(|argument| {
+        let fits = left > 0;
+        argument.truncate(argument.floor_char_boundary(left));
+        left -= argument.len();
+        fits
+    });
+    arguments
 }
 
 impl Record {
@@ -408,6 +464,8 @@ impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut table = self.shared.table.lock().unwrap_or_else(PoisonError::into_inner);
         table.starting.remove(&self.name);
+        drop(table);
+        self.shared.started.notify_waiters();
     }
 }
 
@@ -429,7 +487,8 @@ impl Leaf {
             error
         };
         // The whole tree goes when the OOM killer takes one of it, if the cell asks for that.
-        if parent.read("memory.oom.group")?.is_some_and(|value| value.trim() == "1") {
+        let group = parent.read("memory.oom.group").map_err(remove)?;
+        if group.is_some_and(|value| value.trim() == "1") {
             cgroup.write("memory.oom.group", "1").map_err(remove)?;
         }
         let watched = Watched::new(&cgroup).map_err(remove)?;

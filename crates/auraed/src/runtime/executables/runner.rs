@@ -25,8 +25,9 @@ const MAX_REST: usize = 1 << 20;
 /// A line that has not ended is shown to readers when nothing followed for so long: a prompt.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// After a kill, another is sent in case the tree is still there.
-const KILL_AGAIN: Duration = Duration::from_secs(60);
+/// After a kill, another is sent in case the tree is still there: the first may have failed for want
+/// of a descriptor, or a process may have been moved in after it.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an executable is told to do.
 #[derive(Debug)]
@@ -88,6 +89,7 @@ impl Runner {
                     // While it is being stopped, the rest of its tree has its grace period too.
                     if kill_at.is_none() {
                         self.kill();
+                        kill_at = Some(Instant::now() + KILL_AGAIN);
                     }
                 }
                 Event::Empty => break,

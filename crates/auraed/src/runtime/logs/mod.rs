@@ -21,4 +21,4 @@ pub const DEFAULT_CAPACITY: usize = 1 << 20;
 /// The least that can be configured, in bytes: a few lines.
 pub const MIN_CAPACITY: usize = 4 << 10;
 /// The most that can be configured, in bytes.
-pub const MAX_CAPACITY: usize = 1 << 30;
+pub const MAX_CAPACITY: usize = 64 << 20;
