@@ -47,8 +47,9 @@ const MIB: usize = 1024 * 1024;
 /// How much memory a script may use unless `--memory-limit` says otherwise.
 pub(crate) const DEFAULT_MEMORY_LIMIT_MIB: usize = 1024;
 
-/// How long a script may take to notice Ctrl-C: a system call it is in may not end.
-const INTERRUPT_GRACE: Duration = Duration::from_secs(1);
+/// How long a script may take to notice Ctrl-C: a system call it is in may not end. A second Ctrl-C
+/// does not wait.
+const INTERRUPT_GRACE: Duration = Duration::from_secs(5);
 
 /// The exit code after Ctrl-C: 128 and the signal's number, as a shell has it.
 const INTERRUPTED: u8 = 130;
@@ -135,9 +136,10 @@ async fn supervise(
     if let Ok(sender) = sender.await {
         let _ = sender.send(Event::Interrupt);
     }
-    match tokio::time::timeout(INTERRUPT_GRACE, code).await {
-        Ok(Ok(code)) => code,
-        _ => INTERRUPTED,
+    tokio::select! {
+        code = &mut code => code.unwrap_or(INTERRUPTED),
+        _ = ctrl_c.recv() => INTERRUPTED,
+        () = tokio::time::sleep(INTERRUPT_GRACE) => INTERRUPTED,
     }
 }
 

@@ -7,6 +7,7 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use support::{Scripts, run};
 
@@ -206,6 +207,31 @@ fn ctrl_c_ends_a_script_that_waits() {
     let outcome =
         interrupt("console.log('ready');\nawait new Promise((r) => setTimeout(r, 600_000));\n");
     assert_eq!((outcome.code, outcome.stderr.as_str()), (130, "interrupted\n"));
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_for_the_script() {
+    // The script is in a system call that does not end: opening a FIFO that nobody writes to.
+    let scripts = Scripts::new(&[(
+        "main.ts",
+        "import { readTextFileSync } from 'aurae:runtime';\nconsole.log('ready');\nreadTextFileSync('fifo');\n",
+    )]);
+    let fifo = scripts.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut child = scripts.command(&["main.ts"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    let pid = rustix::process::Pid::from_child(&child);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        assert!(Instant::now() < deadline, "it does not end");
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(130));
 }
 
 #[test]
