@@ -13,7 +13,9 @@ use aurae_model::{CellName, Invalid};
 use tonic::{Code, Status};
 
 use crate::admit::{Admission, NoPermit};
-use crate::runtime::cells::{AllocateError, FreeError, InspectError, LimitError, ReachError};
+use crate::runtime::cells::{
+    AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls,
+};
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
@@ -226,6 +228,12 @@ impl Reply for KernelLogError {
             Self::Kernel(error) => error.code(),
             Self::Poll(_) => Code::Internal,
         }
+    }
+}
+
+impl Reply for TooManyCalls {
+    fn code(&self) -> Code {
+        Code::ResourceExhausted
     }
 }
 

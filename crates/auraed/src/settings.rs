@@ -172,7 +172,7 @@ fn parse_capacity(text: &str) -> Result<usize, String> {
     count
         .checked_mul(unit)
         .filter(|bytes| (logs::MIN_CAPACITY..=logs::MAX_CAPACITY).contains(bytes))
-        .ok_or_else(|| "it has to be 4KiB to 1GiB".into())
+        .ok_or_else(|| "it has to be 4KiB to 64MiB".into())
 }
 
 #[cfg(test)]
@@ -212,8 +212,8 @@ mod tests {
         assert_eq!(parse_capacity("4096"), Ok(4096));
         assert_eq!(parse_capacity("64KiB"), Ok(64 << 10));
         assert_eq!(parse_capacity("2M"), Ok(2 << 20));
-        assert_eq!(parse_capacity("1 GiB"), Ok(1 << 30));
-        for bad in ["", "x", "MiB", "1TiB", "1", "2GiB", "-1", "99999999999999999999GiB"] {
+        assert_eq!(parse_capacity("64 MiB"), Ok(64 << 20));
+        for bad in ["", "x", "MiB", "1TiB", "1", "65MiB", "1GiB", "-1", "99999999999999999999GiB"] {
             assert!(parse_capacity(bad).is_err(), "{bad}");
         }
     }

@@ -108,8 +108,7 @@ impl Base {
         if !ours && !unfinished()? {
             return Ok(false);
         }
-        child.kill()?;
-        Watched::new(&child)?.empty().await?;
+        Watched::new(&child)?.kill(&child).await?;
         self.cgroup.remove_child(name)?;
         Ok(true)
     }

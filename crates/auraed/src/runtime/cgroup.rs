@@ -1,9 +1,14 @@
 //! Waiting for a cgroup to become empty.
 
+use std::time::Duration;
+
 use aurae_kernel::cgroup::{Cgroup, Events};
 use aurae_kernel::{Errno, Error, Result, readiness};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// After a kill another is sent if something is left by then.
+pub const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// A cgroup whose emptiness can be awaited.
 #[derive(Debug)]
@@ -20,6 +25,20 @@ impl Watched {
         let events = readiness::register(cgroup.events()?, Interest::PRIORITY)
             .map_err(|error| poll_failed(&error))?;
         Ok(Self { events })
+    }
+
+    /// Kills what is in the subtree of `cgroup`, again and again until nothing is: a process may be
+    /// moved in, or be born there, after a kill.
+    ///
+    /// # Errors
+    /// The kernel does not tell, or does not let it.
+    pub async fn kill(&self, cgroup: &Cgroup) -> Result<()> {
+        loop {
+            cgroup.kill()?;
+            if let Ok(emptied) = tokio::time::timeout(KILL_AGAIN, self.empty()).await {
+                return emptied;
+            }
+        }
     }
 
     /// Waits until no process is left in the subtree.

@@ -10,7 +10,7 @@ pub const MAX_HANDSHAKES: usize = 128;
 /// How long a TLS handshake may take; on a slow link it needs two round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests at once on one connection. Each `Wait` and each followed log holds one.
-pub const MAX_STREAMS: u32 = 1024;
+pub const MAX_STREAMS: u32 = 256;
 /// The bytes of a request message: the default of gRPC implementations, and far above any request.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// The bytes of a request's headers.
@@ -23,3 +23,6 @@ pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long open requests may go on once the daemon has stopped everything else.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What one stream may have waiting for a client that does not read, beside the message at hand.
+pub const MAX_SEND_BYTES: usize = 64 << 10;

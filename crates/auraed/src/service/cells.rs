@@ -186,6 +186,7 @@ impl CellService for CellApi {
         let ExecutableResource { cell, name } = permit.into_resource();
         if let Some(path) = cell {
             let zone = self.zone(&path)?;
+            let _room = zone.long_call().map_err(|error| reply::status(&error))?;
             forwarded.cell_name = None;
             let answer = client(&zone).wait(forwarded).await;
             let mut answer = answer.map_err(|status| from_zone(&zone, status))?;

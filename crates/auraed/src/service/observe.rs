@@ -14,6 +14,7 @@ use aurae_proto::observe::{
     GetSubProcessStreamRequest, GetSubProcessStreamResponse, LogChannelType, LogEntry, LogItem,
 };
 use futures_util::stream::{self, Stream, StreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admit::{self, observe::ExecutableLogs};
@@ -62,6 +63,7 @@ impl<O: Outputs> Observe<O> {
             return Ok(entries(ring.reader(options)));
         };
         let zone = self.outputs.cell(&cell).map_err(|error| reply::status(&error))?;
+        let room = zone.long_call().map_err(|error| reply::status(&error))?;
         let request = GetExecutableLogsRequest {
             cell_name: None,
             executable_name: name.to_string(),
@@ -71,7 +73,7 @@ impl<O: Outputs> Observe<O> {
             channel_type: channel_type(options.channel).into(),
         };
         let answers = ObserveServiceClient::new(zone.channel()).get_executable_logs(request).await;
-        forward(zone, answers)
+        forward(zone, room, answers)
     }
 
     async fn process_log(
@@ -89,13 +91,14 @@ impl<O: Outputs> Observe<O> {
                 Ok(Box::pin(answers))
             }
             Output::InCell { zone, pid } => {
+                let room = zone.long_call().map_err(|error| reply::status(&error))?;
                 let request = GetSubProcessStreamRequest {
                     channel_type: channel_type(options.channel).into(),
                     process_id: pid,
                 };
                 let mut client = ObserveServiceClient::new(zone.channel());
                 let answers = client.get_sub_process_stream(request).await;
-                forward(zone, answers)
+                forward(zone, room, answers)
             }
         }
     }
@@ -146,15 +149,17 @@ impl<O: Outputs> ObserveService for Observe<O> {
     }
 }
 
-/// A zone's stream as it is, but for the connection's own errors.
+/// A zone's stream as it is, but for the connection's own errors. It takes up `room` while it is open.
 fn forward<T: Send + 'static>(
     zone: Zone,
+    room: OwnedSemaphorePermit,
     answers: Result<Response<Streaming<T>>, Status>,
 ) -> Result<Answers<T>, Status> {
     let answers = answers.map_err(|status| reply::from_zone(zone.name(), status))?.into_inner();
-    Ok(Box::pin(
-        answers.map(move |answer| answer.map_err(|status| reply::from_zone(zone.name(), status))),
-    ))
+    Ok(Box::pin(answers.map(move |answer| {
+        let _room = &room;
+        answer.map_err(|status| reply::from_zone(zone.name(), status))
+    })))
 }
 
 fn batches(reader: Reader) -> impl Stream<Item = Batch> + Send {

@@ -118,8 +118,7 @@ async fn serve(
         tokio::spawn(serve_parent(UnixStream::from_std(stream)?, api, shutdown.clone(), DRAIN));
     line.send(&protocol::ready(), None).map_err(|error| std::io::Error::other(text(&error)))?;
 
-    let grace = told_to_end(line).await?;
-    executables.close(grace).await;
+    end_when_told(line, &executables).await?;
     shutdown.request(Intent::Exit);
     // It only ends by itself: there is nobody to abort it.
     let _ = serving.await;
@@ -142,28 +141,53 @@ fn api(own: OwnZone, executables: Executables, shutdown: Shutdown) -> Api {
         .with(Observe::service(log, Workloads::of_zone(executables)))
 }
 
-/// Waits until the parent, or a signal, ends the zone. Answers the grace period of its executables.
-async fn told_to_end(line: &Line) -> std::io::Result<Duration> {
+/// Waits until the parent, or a signal, ends the zone, and stops its executables. Another order
+/// meanwhile can only shorten their grace period; the end of the parent is one.
+async fn end_when_told(line: &Line, executables: &Executables) -> std::io::Result<()> {
     let readable = line.as_fd().try_clone_to_owned()?;
     let line = readiness::register(Line::from_socket(readable), Interest::READABLE)?;
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        grace = next_order(&line) => Ok(grace),
-        _ = terminate.recv() => Ok(DEFAULT_GRACE),
+    let mut order = tokio::select! {
+        order = next_order(&line) => order,
+        _ = terminate.recv() => Order::End(DEFAULT_GRACE),
+    };
+    loop {
+        order = tokio::select! {
+            () = executables.close(order.grace()) => return Ok(()),
+            next = next_order(&line), if !matches!(order, Order::ParentGone) => next,
+        };
+    }
+}
+
+/// What ends a zone.
+#[derive(Clone, Copy)]
+enum Order {
+    /// The parent, or a signal, with a grace period.
+    End(Duration),
+    /// The parent ended.
+    ParentGone,
+}
+
+impl Order {
+    fn grace(self) -> Duration {
+        match self {
+            Self::End(grace) => grace,
+            Self::ParentGone => DEFAULT_GRACE,
+        }
     }
 }
 
 /// An order to end, or the end of the line, which is the end of the parent.
-async fn next_order(line: &AsyncFd<Line>) -> Duration {
+async fn next_order(line: &AsyncFd<Line>) -> Order {
     loop {
-        let Ok(mut guard) = line.readable().await else { return DEFAULT_GRACE };
+        let Ok(mut guard) = line.readable().await else { return Order::ParentGone };
         match line.get_ref().receive() {
             Err(error) if error.errno == aurae_kernel::Errno::AGAIN => guard.clear_ready(),
             Ok(Some(LineMessage { bytes, .. })) => {
-                return protocol::Shutdown::decode(bytes.as_slice())
-                    .map_or(DEFAULT_GRACE, |order| order.grace());
+                let order = protocol::Shutdown::decode(bytes.as_slice());
+                return Order::End(order.map_or(DEFAULT_GRACE, |order| order.grace()));
             }
-            Ok(None) | Err(_) => return DEFAULT_GRACE,
+            Ok(None) | Err(_) => return Order::ParentGone,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::spawn::SpawnError;
 use aurae_model::{CellName, CellPath, Limits};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tonic::transport::Channel;
 
 use super::limits::{LimitError, read_back};
@@ -16,9 +16,14 @@ use super::runner::{Command, Phase, Pids, Runner};
 use super::start::{Making, start};
 use super::usage::Usage;
 use crate::runtime::reaper::Reaper;
+use crate::server::MAX_STREAMS;
 
 /// So many cells may exist at once: each costs the node a process.
 const MAX_CELLS: usize = 32_768;
+
+/// So many calls that wait for something (an end, more output) may be open to one cell: they share its
+/// connection with the calls that must not wait, of which it then takes the rest of its streams.
+const MAX_LONG_CALLS: usize = MAX_STREAMS as usize - 64;
 
 /// Commands to one cell that wait to be taken.
 const COMMAND_QUEUE: usize = 4;
@@ -145,6 +150,8 @@ pub(super) struct Shared {
     pub(super) settings: CellsSettings,
     pub(super) reaper: Reaper,
     table: Mutex<Table>,
+    /// Told whenever an allocation has come to its end.
+    settled: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +175,7 @@ pub(super) struct Cell {
     pub(super) daemon_pid: i32,
     pub(super) channel: Channel,
     pub(super) pids: Pids,
+    pub(super) long_calls: Arc<Semaphore>,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) commands: mpsc::Sender<Command>,
 }
@@ -182,7 +190,8 @@ impl Cells {
     /// No cells yet.
     #[must_use]
     pub fn new(settings: CellsSettings, reaper: Reaper) -> Self {
-        Self { shared: Arc::new(Shared { settings, reaper, table: Mutex::default() }) }
+        let (table, settled) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { settings, reaper, table, settled }) }
     }
 
     /// Makes a cell. It goes on to its end, or is undone, even if the caller stops waiting.
@@ -195,24 +204,38 @@ impl Cells {
         let (cells, of_task) = (self.clone(), name.clone());
         let task = tokio::spawn(async move {
             let outcome = cells.make(of_task.clone(), spec).await;
-            let mut table = cells.table();
-            match outcome {
-                Ok(cell) => drop(table.slots.insert(of_task, Slot::Made(cell))),
-                Err(error) => {
-                    table.slots.remove(&of_task);
-                    return Err(error);
-                }
-            }
-            Ok(())
+            let settled = cells.settle(of_task, outcome);
+            cells.shared.settled.notify_waiters();
+            settled
         });
         task.await.unwrap_or_else(|panic| {
             self.table().slots.remove(&name);
+            self.shared.settled.notify_waiters();
             Err(AllocateError::NotReady { cell: name, reason: panic.to_string() })
         })
     }
 
+    /// Puts what came of a reservation in its place.
+    fn settle(
+        &self,
+        name: CellName,
+        outcome: Result<Arc<Cell>, AllocateError>,
+    ) -> Result<(), AllocateError> {
+        let mut table = self.table();
+        match outcome {
+            Ok(cell) => {
+                table.slots.insert(name, Slot::Made(cell));
+                Ok(())
+            }
+            Err(error) => {
+                table.slots.remove(&name);
+                Err(error)
+            }
+        }
+    }
+
     async fn make(&self, name: CellName, spec: CellSpec) -> Result<Arc<Cell>, AllocateError> {
-        let Making { cgroup, watched, line, channel, pid, exit } =
+        let Making { cgroup, own_cgroup, watched, line, channel, pid, exit } =
             start(&self.shared, &name, &spec).await?;
         let (phase, phases) = watch::channel(Phase::Live);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
@@ -220,7 +243,7 @@ impl Cells {
         let runner = Runner {
             cells: self.clone(),
             name: name.clone(),
-            cgroup: cgroup.try_clone()?,
+            cgroup: own_cgroup,
             watched,
             line,
             exit,
@@ -228,8 +251,17 @@ impl Cells {
             phase,
             commands: queue,
         };
-        let cell =
-            Cell { spec, name, cgroup, daemon_pid: pid, channel, pids, phase: phases, commands };
+        let cell = Cell {
+            spec,
+            name,
+            cgroup,
+            daemon_pid: pid,
+            channel,
+            pids,
+            long_calls: Arc::new(Semaphore::new(MAX_LONG_CALLS)),
+            phase: phases,
+            commands,
+        };
         tokio::spawn(runner.run());
         Ok(Arc::new(cell))
     }
@@ -240,15 +272,12 @@ impl Cells {
     /// There is none, or it is being made, or the kernel does not let its cgroup go.
     pub async fn free(&self, path: &CellPath, grace: Duration) -> Result<(), FreeError> {
         let cell = self.find(path)?;
-        // The runner takes no command once it has begun to free: then this waits with the first.
-        let _ = cell.commands.send(Command::Free { grace }).await;
-        let mut phase = cell.phase.clone();
-        let gone = phase.wait_for(|phase| matches!(phase, Phase::Gone(_))).await;
-        match gone.as_deref() {
-            Ok(Phase::Gone(Some(reason))) => {
-                Err(FreeError::Stuck(cell.name.clone(), reason.clone()))
-            }
-            _ => Ok(()),
+        let (reply, answer) = oneshot::channel();
+        // A runner that takes no command, or drops it, has seen the cell gone.
+        let _ = cell.commands.send(Command::Free { grace, reply }).await;
+        match answer.await {
+            Ok(Err(reason)) => Err(FreeError::Stuck(cell.name.clone(), reason)),
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 
@@ -260,7 +289,12 @@ impl Cells {
         let made: Vec<Arc<Cell>> = self.made();
         let mut views = Vec::with_capacity(made.len());
         for cell in made {
-            match cell.view() {
+            let view = cell.view();
+            // Looked at last: the kernel's files say nothing of a cell that was freed meanwhile.
+            if !matches!(*cell.phase.borrow(), Phase::Live | Phase::Failed(_)) {
+                continue;
+            }
+            match view {
                 Ok(view) => views.push(view),
                 // It was freed meanwhile.
                 Err(error)
@@ -294,7 +328,7 @@ impl Cells {
         match phase {
             Phase::Live => Ok(Zone { cell }),
             Phase::Failed(reason) => Err(ReachError::Failed(cell.name.clone(), reason)),
-            Phase::Freeing | Phase::Gone(_) => Err(ReachError::Busy(cell.name.clone(), "freed")),
+            Phase::Freeing | Phase::Gone => Err(ReachError::Busy(cell.name.clone(), "freed")),
         }
     }
 
@@ -310,6 +344,7 @@ impl Cells {
     /// Frees all cells at once, and makes no more.
     pub async fn close(&self, grace: Duration) {
         self.table().closing = true;
+        self.all_settled().await;
         let mut frees = tokio::task::JoinSet::new();
         for cell in self.made() {
             let cells = self.clone();
@@ -320,6 +355,17 @@ impl Cells {
             });
         }
         frees.join_all().await;
+    }
+
+    /// Waits for the cells that are being made; there are no more once the daemon is closing.
+    async fn all_settled(&self) {
+        loop {
+            let settled = self.shared.settled.notified();
+            if !self.table().slots.values().any(|slot| matches!(slot, Slot::Allocating)) {
+                return;
+            }
+            settled.await;
+        }
     }
 
     fn own_name(&self, path: &CellPath) -> Result<CellName, ReachError> {
@@ -406,6 +452,15 @@ impl Zone {
         self.cell.channel.clone()
     }
 
+    /// Room for a call to the cell that waits; to be kept for as long as the call is open.
+    ///
+    /// # Errors
+    /// Too many are open.
+    pub fn long_call(&self) -> Result<OwnedSemaphorePermit, TooManyCalls> {
+        let room = Arc::clone(&self.cell.long_calls).try_acquire_owned();
+        room.map_err(|_| TooManyCalls(self.cell.name.clone()))
+    }
+
     /// The number that this daemon has for a process that the cell's daemon has just started.
     /// `None` if it is not told in time, which only a daemon that is ending does.
     pub async fn outside_pid(&self, inside: i32) -> Option<i32> {
@@ -418,6 +473,11 @@ impl Zone {
         self.cell.pids.known(inside)
     }
 }
+
+/// Too many calls wait for something in a cell.
+#[derive(Debug, thiserror::Error)]
+#[error("{MAX_LONG_CALLS} calls wait in cell {0} already (Wait, or logs that follow); end some")]
+pub struct TooManyCalls(CellName);
 
 /// Why a cell was not freed.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ mod usage;
 
 pub use handle::{
     AllocateError, CellSpec, CellView, Cells, CellsSettings, FreeError, InspectError, NoSuchCell,
-    ReachError, Zone, view_own,
+    ReachError, TooManyCalls, Zone, view_own,
 };
 pub use limits::LimitError;
 pub use usage::{CpuUsage, MemoryUsage, PidsUsage, Pressure, PressureLine, Usage};

@@ -11,7 +11,8 @@ use aurae_kernel::seqpacket::{Line, Message};
 use aurae_model::CellName;
 use prost::Message as _;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::handle::Cells;
 use crate::runtime::cgroup::Watched;
@@ -37,15 +38,16 @@ pub(super) enum Phase {
     Failed(String),
     /// It is being freed.
     Freeing,
-    /// It is gone; with the reason where its cgroup was left behind.
-    Gone(Option<String>),
+    /// It is gone.
+    Gone,
 }
 
 /// What a cell is told to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// End, with so much time for its executables.
-    Free { grace: Duration },
+    /// End, with so much time for its executables. A second order can only shorten it. The answer is
+    /// the reason why something is left.
+    Free { grace: Duration, reply: Reply },
 }
 
 /// All that belongs to a cell.
@@ -72,7 +74,12 @@ impl Runner {
                     self.fail(exit.ok()).await;
                 }
                 command = self.commands.recv() => match command {
-                    Some(Command::Free { grace }) => return self.free(alive, grace).await,
+                    Some(Command::Free { grace, reply }) => {
+                        self.free(&mut alive, grace, reply).await;
+                        if matches!(*self.phase.borrow(), Phase::Gone) {
+                            return;
+                        }
+                    }
                     None => return,
                 },
                 message = next(&self.line), if alive => self.note(&message),
@@ -99,38 +106,67 @@ impl Runner {
         };
         tracing::error!(cell = %self.name, reason, "a cell's daemon is gone; the cell is killed");
         self.phase.send_replace(Phase::Failed(reason));
-        if let Err(error) = self.empty().await {
+        if let Err(error) = self.watched.kill(&self.cgroup).await {
             tracing::error!(cell = %self.name, error = crate::reply::text(&error), "a failed cell was not killed");
         }
     }
 
-    async fn free(mut self, alive: bool, grace: Duration) {
+    /// Frees the cell; if something of it is left, it is a failed cell, to be freed again.
+    async fn free(&mut self, alive: &mut bool, grace: Duration, reply: Reply) {
         self.phase.send_replace(Phase::Freeing);
-        if alive {
-            let asked = self.line.get_ref().send(&Shutdown::encode(grace), None);
-            if asked.is_ok() {
-                // An error means "not in time": the kill below is for that.
-                let _ = tokio::time::timeout(grace + MARGIN, &mut self.exit).await;
+        let mut replies = vec![reply];
+        if *alive {
+            self.end_daemon(grace, &mut replies).await;
+            *alive = false;
+        }
+        let removed = self.remove().await.map_err(|error| crate::reply::text(&error));
+        match &removed {
+            Ok(()) => {
+                self.cells.forget(&self.name);
+                self.phase.send_replace(Phase::Gone);
+            }
+            Err(reason) => {
+                tracing::error!(cell = %self.name, reason, "a cell's cgroup is left");
+                self.phase.send_replace(Phase::Failed(reason.clone()));
             }
         }
-        let emptied = self.empty().await;
-        self.cells.shared.reaper.reap();
-        let parent = &self.cells.shared.settings.cgroup;
-        let removed = emptied.and_then(|()| parent.remove_child(self.name.as_str()));
-        let left = removed.err().map(|error| crate::reply::text(&error));
-        if let Some(reason) = &left {
-            tracing::error!(cell = %self.name, reason, "a cell's cgroup was left behind");
+        for reply in replies {
+            // The caller may have gone away.
+            let _ = reply.send(removed.clone());
         }
-        self.cells.forget(&self.name);
-        self.phase.send_replace(Phase::Gone(left));
     }
 
-    /// Kills what is left, and waits until nothing is.
-    async fn empty(&self) -> aurae_kernel::Result<()> {
-        self.cgroup.kill()?;
-        self.watched.empty().await
+    /// Tells the zone's daemon to end, and waits for it, in bounds. What is not in time is killed by
+    /// [`Self::remove`].
+    async fn end_daemon(&mut self, grace: Duration, replies: &mut Vec<Reply>) {
+        if self.line.get_ref().send(&Shutdown::encode(grace), None).is_err() {
+            return;
+        }
+        let mut deadline = Instant::now() + grace + MARGIN;
+        loop {
+            tokio::select! {
+                _ = &mut self.exit => return,
+                () = tokio::time::sleep_until(deadline) => return,
+                Some(Command::Free { grace, reply }) = self.commands.recv() => {
+                    replies.push(reply);
+                    // A zone that takes no order any more is killed at the deadline.
+                    let _ = self.line.get_ref().send(&Shutdown::encode(grace), None);
+                    deadline = deadline.min(Instant::now() + grace + MARGIN);
+                }
+            }
+        }
+    }
+
+    async fn remove(&self) -> aurae_kernel::Result<()> {
+        self.watched.kill(&self.cgroup).await?;
+        let shared = &self.cells.shared;
+        shared.reaper.reap();
+        // A workload decides how many cgroups there are.
+        tokio::task::block_in_place(|| shared.settings.cgroup.remove_child(self.name.as_str()))
     }
 }
+
+type Reply = oneshot::Sender<Result<(), String>>;
 
 /// The next message of a zone; never answers once the line has ended.
 async fn next(line: &AsyncFd<Line>) -> Message {

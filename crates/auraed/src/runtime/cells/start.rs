@@ -29,11 +29,13 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How much of one stream a zone may send ahead of its reader. A slow reader of logs holds up this
 /// much, and its own stream only.
-const STREAM_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
 
 /// A cell with a daemon that is ready, and nobody who owns it yet.
 pub(super) struct Making {
     pub(super) cgroup: Cgroup,
+    /// The same once more, for the task that owns the cell.
+    pub(super) own_cgroup: Cgroup,
     pub(super) watched: Watched,
     pub(super) line: AsyncFd<Line>,
     pub(super) channel: Channel,
@@ -53,8 +55,8 @@ pub(super) async fn start(
         _ => error.into(),
     })?;
     match populate(shared, name, spec, &cgroup).await {
-        Ok((watched, line, channel, pid, exit)) => {
-            Ok(Making { cgroup, watched, line, channel, pid, exit })
+        Ok((own_cgroup, watched, line, channel, pid, exit)) => {
+            Ok(Making { cgroup, own_cgroup, watched, line, channel, pid, exit })
         }
         Err(error) => {
             let error = explain(error, name, &cgroup);
@@ -64,7 +66,7 @@ pub(super) async fn start(
     }
 }
 
-type Populated = (Watched, AsyncFd<Line>, Channel, i32, ExitReceiver);
+type Populated = (Cgroup, Watched, AsyncFd<Line>, Channel, i32, ExitReceiver);
 
 async fn populate(
     shared: &Shared,
@@ -72,6 +74,7 @@ async fn populate(
     spec: &CellSpec,
     cgroup: &Cgroup,
 ) -> Result<Populated, AllocateError> {
+    let own_cgroup = cgroup.try_clone()?;
     limits::apply(&spec.limits, cgroup, &shared.settings.cgroup)?;
     let watched = Watched::new(cgroup)?;
     let (line, zone_line) = Line::pair()?;
@@ -105,7 +108,7 @@ async fn populate(
         return Err(not_ready(name, format!("it took more than {} s", READY_TIMEOUT.as_secs())));
     };
     let (pid, exit) = outcome?;
-    Ok((watched, line, channel, pid, exit))
+    Ok((own_cgroup, watched, line, channel, pid, exit))
 }
 
 fn config(shared: &Shared, name: &CellName, spec: &CellSpec, cgroup: &Cgroup) -> Config {
@@ -218,8 +221,7 @@ fn explain(error: AllocateError, name: &CellName, cgroup: &Cgroup) -> AllocateEr
 
 async fn undo(shared: &Shared, name: &CellName, cgroup: &Cgroup) {
     let outcome = async {
-        cgroup.kill()?;
-        Watched::new(cgroup)?.empty().await?;
+        Watched::new(cgroup)?.kill(cgroup).await?;
         shared.reaper.reap();
         shared.settings.cgroup.remove_child(name.as_str())
     };

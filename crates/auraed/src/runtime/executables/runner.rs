@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::handle::{Leaf, signal_tree, terminate};
 use super::state::{Outcome, Phase};
+use crate::runtime::cgroup::KILL_AGAIN;
 use crate::runtime::logs::{Channel, LineSplitter, LogRing};
 use crate::runtime::reaper::ExitReceiver;
 
@@ -24,10 +25,6 @@ const MAX_REST: usize = 1 << 20;
 
 /// A line that has not ended is shown to readers when nothing followed for so long: a prompt.
 const QUIET: Duration = Duration::from_millis(50);
-
-/// After a kill, another is sent in case the tree is still there: the first may have failed for want
-/// of a descriptor, or a process may have been moved in after it.
-const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// What an executable is told to do.
 #[derive(Debug)]
