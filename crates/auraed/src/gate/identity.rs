@@ -1,5 +1,7 @@
 //! From a peer's certificate to a principal. The certificate was verified by then.
 
+use std::time::Duration;
+
 use aurae_authz::Principal;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
@@ -10,11 +12,20 @@ use x509_parser::prelude::FromDer;
 #[error("the peer's certificate cannot be read: {0}")]
 pub struct UnreadableCertificate(String);
 
-/// Who the certificate (DER) is for.
+/// What a peer's certificate says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Who it is for.
+    pub principal: Principal,
+    /// How long it is valid still.
+    pub validity: Duration,
+}
+
+/// Reads a certificate (DER).
 ///
 /// # Errors
 /// It cannot be read.
-pub fn principal_of_certificate(der: &[u8]) -> Result<Principal, UnreadableCertificate> {
+pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertificate> {
     let unreadable = |error: &dyn std::fmt::Display| UnreadableCertificate(error.to_string());
     let (_, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(&error))?;
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
@@ -30,5 +41,8 @@ pub fn principal_of_certificate(der: &[u8]) -> Result<Principal, UnreadableCerti
     let common_name =
         certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
     let serial = certificate.raw_serial_as_string();
-    Ok(Principal::of_certificate(&uris, &dns_names, common_name, &serial))
+    let principal = Principal::of_certificate(&uris, &dns_names, common_name, &serial);
+    // None left where it has just expired.
+    let validity = certificate.validity().time_to_expiration().unwrap_or_default();
+    Ok(Identity { principal, validity: validity.unsigned_abs() })
 }

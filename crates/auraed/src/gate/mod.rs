@@ -11,7 +11,7 @@ mod deadline;
 mod identity;
 
 pub use audit::AuditedBody;
-pub use identity::{UnreadableCertificate, principal_of_certificate};
+pub use identity::{Identity, UnreadableCertificate, identity_of_certificate};
 
 use std::convert::Infallible;
 use std::future::Future;

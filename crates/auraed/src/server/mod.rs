@@ -30,7 +30,7 @@ use tokio::time::error::Elapsed;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::gate::{Gate, principal_of_certificate};
+use crate::gate::{Gate, Identity, identity_of_certificate};
 use crate::service::Api;
 use crate::shutdown::Shutdown;
 
@@ -150,7 +150,7 @@ impl Connection {
             return tracing::debug!(peer, "hung up before the handshake was done");
         }
         match admitted(outcome) {
-            Ok((stream, principal)) => server.serve_stream(stream, principal, peer).await,
+            Ok((stream, identity)) => server.serve_stream(stream, identity, peer).await,
             Err(reason) => tracing::warn!(peer, reason, "refused a TLS handshake"),
         }
         drop(slots.connection);
@@ -166,19 +166,21 @@ fn hung_up(outcome: &Result<io::Result<Handshaken>, Elapsed>) -> bool {
 /// Whose connection it is, or why it is none.
 fn admitted(
     outcome: Result<io::Result<Handshaken>, Elapsed>,
-) -> Result<(Handshaken, Principal), String> {
+) -> Result<(Handshaken, Identity), String> {
     let stream = outcome
         .map_err(|_| format!("it took more than {} s", HANDSHAKE_TIMEOUT.as_secs()))?
         .map_err(|error| HandshakeFailure(&error).to_string())?;
     // The verifier admits no session without a certificate.
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = certificates.first().ok_or("the client showed no certificate")?;
-    let principal = principal_of_certificate(certificate).map_err(|error| error.to_string())?;
-    Ok((stream, principal))
+    let identity = identity_of_certificate(certificate).map_err(|error| error.to_string())?;
+    Ok((stream, identity))
 }
 
 impl Server {
-    async fn serve_stream(&self, stream: Handshaken, principal: Principal, peer: String) {
+    /// Serves a connection until its peer ends it, the daemon does, or the peer's certificate expires.
+    async fn serve_stream(&self, stream: Handshaken, identity: Identity, peer: String) {
+        let Identity { principal, validity } = identity;
         tracing::debug!(peer, %principal, "connected");
         let service = self.gate.admit(principal, peer.clone());
         let mut connection = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
@@ -191,6 +193,11 @@ impl Server {
                     outcome = connection => outcome,
                     _ = cut.wait_for(|cut| *cut) => Ok(()),
                 }
+            }
+            () = tokio::time::sleep(validity) => {
+                tracing::warn!(peer, "ending a connection: the client's certificate has expired");
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
             }
         };
         if let Err(error) = outcome {

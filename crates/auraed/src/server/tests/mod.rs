@@ -377,6 +377,22 @@ async fn a_stream_ends_when_its_client_goes_away() {
 }
 
 #[tokio::test]
+async fn a_connection_ends_with_its_clients_certificate() {
+    let fixture = Fixture::start();
+    let brief = fixture.pki.client("brief", |params| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(5);
+    });
+    let mut observe = ObserveServiceClient::new(fixture.connect(brief).await.channel());
+    let request = GetAuraeDaemonLogStreamRequest {};
+    let mut stream = observe.get_aurae_daemon_log_stream(request).await.unwrap().into_inner();
+    let end =
+        tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = stream.message().await {} });
+    end.await.expect("the connection was ended");
+    fixture.logged(&["ending a connection", "has expired"]).await;
+}
+
+#[tokio::test]
 async fn shutdown_lets_streams_end_and_then_cuts() {
     let mut fixture = Fixture::start();
     let client = fixture.client().await;
