@@ -1,11 +1,12 @@
 //! Where the output of executables is found: what the observe service asks of those who run them.
 
+use std::error::Error;
+
 use aurae_model::{CellPath, ExecutableName};
 
 use super::cells::{Cells, ReachError, Zone};
 use super::executables::{Executables, NoSuchExecutable};
 use super::logs::LogRing;
-use crate::reply::Reply;
 
 /// Where a process's output is.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub enum Output {
 /// Those who know where output is.
 pub trait Outputs: Clone + Send + Sync + 'static {
     /// Why it cannot be had.
-    type Error: Reply;
+    type Error: Error;
 
     /// What an executable of this daemon wrote.
     ///

@@ -18,7 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admit::{self, observe::ExecutableLogs};
-use crate::reply::{self, Unsupported};
+use crate::reply::{self, Reply, Unsupported};
 use crate::runtime::cells::Zone;
 use crate::runtime::logs::{Batch, Channel, Entry, LogRing, Reader, ReaderOptions};
 use crate::runtime::output::{Output, Outputs};
@@ -37,7 +37,7 @@ pub struct Observe<O> {
     outputs: O,
 }
 
-impl<O: Outputs> Observe<O> {
+impl<O: Outputs<Error: Reply>> Observe<O> {
     /// A service over the daemon's own log and what is known of executables' output.
     #[must_use]
     pub fn service(daemon: LogRing, outputs: O) -> ObserveServiceServer<Self> {
@@ -105,7 +105,7 @@ impl<O: Outputs> Observe<O> {
 }
 
 #[tonic::async_trait]
-impl<O: Outputs> ObserveService for Observe<O> {
+impl<O: Outputs<Error: Reply>> ObserveService for Observe<O> {
     type GetAuraeDaemonLogStreamStream = Answers<GetAuraeDaemonLogStreamResponse>;
     type GetSubProcessStreamStream = Answers<GetSubProcessStreamResponse>;
     type GetPosixSignalsStreamStream = Answers<GetPosixSignalsStreamResponse>;
