@@ -29,14 +29,23 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Asks until the answer is something, and fails the test when it is not within [`LIMIT`].
-pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(LIMIT, what, ask).await
+}
+
+/// As [`eventually`], within another limit.
+pub async fn eventually_within<T>(
+    limit: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        if start.elapsed() > LIMIT {
-            panic!("{what}: not within {} s", LIMIT.as_secs());
+        if start.elapsed() > limit {
+            panic!("{what}: not within {} s", limit.as_secs());
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

@@ -50,9 +50,12 @@ impl Node {
     }
 
     /// The shared node, with no other test on it until the guard is dropped.
-    pub async fn alone() -> Guard<RwLockWriteGuard<'static, ()>> {
+    ///
+    /// No test's own node runs meanwhile either: what is measured must not share the host.
+    pub async fn alone() -> Guard<(RwLockWriteGuard<'static, ()>, SemaphorePermit<'static>)> {
         let users = USERS.write().await;
-        Guard { node: shared().await, _users: users }
+        let own = checked(OWN.acquire().await);
+        Guard { node: shared().await, _users: (users, own) }
     }
 
     /// Boots a node for one test, and waits until its API answers.

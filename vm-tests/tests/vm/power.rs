@@ -1,20 +1,45 @@
 //! How a node ends, and what it does when its start goes wrong.
 
+use std::time::Duration;
+
 use aurae_proto::discovery::DiscoverRequest;
 use aurae_proto::node::{InfoRequest, PowerOffRequest, RebootRequest};
-use vm_tests::{Node, cell, eventually};
+use vm_tests::{Api, Node, cell, eventually, eventually_within};
+use xtask::testbed::node::TIME_TO_ANSWER;
+
+/// Starts an executable that says on the console when it is told to stop, and waits until it listens.
+async fn start_polite(api: &Api, cell: &str) {
+    let script = "trap 'echo stopped in order > /dev/console; exit' TERM; echo ready; while :; do sleep 1; done";
+    api.start(cell, "polite", script).await;
+    eventually("the executable listens", async || {
+        (!api.kept_logs(cell, "polite").await.is_empty()).then_some(())
+    })
+    .await;
+}
+
+/// When the machine was started; `None` while it is not there.
+async fn boot_time(node: &Node) -> Option<i64> {
+    let api = node.try_api().await?;
+    let mut client = api.node.clone();
+    let info = client.info(InfoRequest {});
+    let info = tokio::time::timeout(Duration::from_secs(5), info).await.ok()?.ok()?;
+    info.into_inner().boot_time.map(|time| time.seconds)
+}
+
+/// Waits until the machine was started later than at `before`. A second is the clock's own doubt.
+async fn comes_back(node: &Node, before: i64) {
+    eventually_within(TIME_TO_ANSWER, "the node comes back", async || {
+        (boot_time(node).await? > before + 1).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn power_off_ends_the_machine_and_what_runs_on_it() {
     let node = Node::boot("power-off").await;
     let api = node.api().await;
     api.allocate(cell("busy")).await;
-    api.start(
-        "busy",
-        "polite",
-        "trap 'echo stopped in order > /dev/console; exit' TERM; while :; do sleep 1; done",
-    )
-    .await;
+    start_polite(&api, "busy").await;
     api.node.clone().power_off(PowerOffRequest {}).await.expect("it begins");
     node.wait_until_off().await;
     assert!(node.console().contains("stopped in order"), "the executable got no SIGTERM");
@@ -24,12 +49,7 @@ async fn power_off_ends_the_machine_and_what_runs_on_it() {
 async fn the_power_button_shuts_down_in_order() {
     let node = Node::boot("power-button").await;
     let api = node.api().await;
-    api.start(
-        "",
-        "polite",
-        "trap 'echo stopped in order > /dev/console; exit' TERM; while :; do sleep 1; done",
-    )
-    .await;
+    start_polite(&api, "").await;
     node.press_power_button().await;
     assert!(node.console().contains("stopped in order"), "the executable got no SIGTERM");
 }
@@ -46,35 +66,20 @@ async fn sigterm_to_pid_1_shuts_down() {
 async fn a_node_that_reboots_comes_back_empty() {
     let node = Node::boot("reboot").await;
     let api = node.api().await;
-    let boot = "cat /proc/sys/kernel/random/boot_id";
-    let before = api.on_node(boot).await;
+    let before = boot_time(&node).await.expect("it is up");
     api.allocate(cell("forgotten")).await;
     api.node.clone().reboot(RebootRequest {}).await.expect("it begins");
-    let (after, api) = eventually("the node comes back", async || {
-        let api = node.try_api().await?;
-        let boot_time = api.node.clone().info(InfoRequest {}).await.ok()?;
-        drop(boot_time);
-        let after = api.on_node(boot).await;
-        (after != before).then_some((after, api))
-    })
-    .await;
-    assert_ne!(after, before);
-    assert!(api.list().await.is_empty());
+    comes_back(&node, before).await;
+    assert!(node.api().await.list().await.is_empty());
 }
 
 #[tokio::test]
 async fn ctrl_alt_del_reboots() {
     let node = Node::boot("ctrl-alt-del").await;
-    let boot = "cat /proc/sys/kernel/random/boot_id";
-    let before = node.api().await.on_node(boot).await;
+    let before = boot_time(&node).await.expect("it is up");
     let keys = r#"{"keys":[{"type":"qcode","data":"ctrl"},{"type":"qcode","data":"alt"},{"type":"qcode","data":"delete"}]}"#;
     node.monitor("send-key", keys);
-    eventually("the node comes back", async || {
-        let api = node.try_api().await?;
-        api.node.clone().info(InfoRequest {}).await.ok()?;
-        (api.on_node(boot).await != before).then_some(())
-    })
-    .await;
+    comes_back(&node, before).await;
 }
 
 #[tokio::test]

@@ -657,7 +657,9 @@ export declare type Executable = Message<"aurae.cells.v0.Executable"> & {
 
   /**
    * How much of its output is kept for readers that come late, in bytes; the oldest is dropped first.
-   * Unset: the daemon's setting (1 MiB unless configured). 4 KiB to 1 GiB.
+   * It is kept in the cell's own memory, and so counts against `memory.max`. Of the executables that
+   * have ended, 8 MiB are kept together, and the exit status beyond that.
+   * Unset: the daemon's setting (1 MiB unless configured). 4 KiB to 64 MiB.
    *
    * @generated from field: optional uint64 log_capacity = 103;
    */
@@ -1096,7 +1098,7 @@ export declare type ExecutableStatus = Message<"aurae.cells.v0.ExecutableStatus"
   description: string;
 
   /**
-   * The program and its arguments, as executed.
+   * The program and its arguments, as executed; cut after 4 KiB.
    *
    * @generated from field: repeated string args = 8;
    */
@@ -1318,7 +1320,8 @@ export declare const CellService: GenService<{
    * Makes a cell: its cgroup with the limits asked for, its namespaces, and the daemon inside.
    * When it answers, the cell takes executables. On any error nothing is left behind.
    *
-   * Errors: ALREADY_EXISTS when the name is taken; FAILED_PRECONDITION for a value out of range, a
+   * Errors: ALREADY_EXISTS when the name is taken; NOT_FOUND when an ancestor of the cell does not
+   * exist (it is named); UNIMPLEMENTED for a cell inside a cell, for now; FAILED_PRECONDITION for a value out of range, a
    * cpu that does not exist, or a limit whose cgroup controller this node lacks (it is named).
    *
    * @generated from rpc aurae.cells.v0.CellService.Allocate
