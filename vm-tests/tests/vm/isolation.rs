@@ -26,6 +26,19 @@ async fn an_isolated_cell_sees_its_own_processes_only() {
 }
 
 #[tokio::test]
+async fn an_isolated_cell_sees_its_own_cgroups_only() {
+    let node = Node::shared().await;
+    let api = node.api().await;
+    api.allocate(cell("own-cgroup-neighbour")).await;
+    api.allocate(Cell { isolate_process: true, ..cell("own-cgroup") }).await;
+    let text = api.run("own-cgroup", "ls /sys/fs/cgroup").await.success();
+    assert!(text.lines().any(|name| name == "_auraed"), "{text}");
+    assert!(!text.contains("own-cgroup-neighbour"), "{text}");
+    api.free("own-cgroup").await;
+    api.free("own-cgroup-neighbour").await;
+}
+
+#[tokio::test]
 async fn an_isolated_cell_has_its_own_host_name_mounts_and_ipc() {
     let node = Node::shared().await;
     let api = node.api().await;
