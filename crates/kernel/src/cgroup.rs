@@ -28,7 +28,7 @@ const READ_CHUNK: usize = 4096;
 /// The file cannot be read.
 pub fn mount_point() -> Result<Option<PathBuf>> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")
-        .map_err(|error| Error::new("read /proc/self/mountinfo", errno(&error)))?;
+        .map_err(|error| Error::from_io("read /proc/self/mountinfo", &error))?;
     Ok(find_mount(&mounts))
 }
 
@@ -48,7 +48,7 @@ fn find_mount(mounts: &str) -> Option<PathBuf> {
 /// The file cannot be read, or has no line for version 2.
 pub fn own_path() -> Result<PathBuf> {
     let text = std::fs::read_to_string("/proc/self/cgroup")
-        .map_err(|error| Error::new("read /proc/self/cgroup", errno(&error)))?;
+        .map_err(|error| Error::from_io("read /proc/self/cgroup", &error))?;
     text.lines()
         .find_map(|line| line.strip_prefix("0::/"))
         .map(PathBuf::from)
@@ -343,8 +343,11 @@ fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW
 }
 
-fn errno(error: &std::io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
+/// The value of `key` in a flat keyed file (`cpu.stat`, `memory.events`); 0 where it has none.
+#[must_use]
+pub fn value(text: &str, key: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
+    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

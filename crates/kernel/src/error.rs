@@ -23,7 +23,8 @@ impl Error {
     }
 
     /// As [`Error::new`], for the standard library's errors. One that is not the kernel's is `EIO`.
-    pub(crate) fn from_io(operation: impl Into<String>, error: &std::io::Error) -> Self {
+    #[must_use]
+    pub fn from_io(operation: impl Into<String>, error: &std::io::Error) -> Self {
         Self::new(operation, Errno::from_io_error(error).unwrap_or(Errno::IO))
     }
 }

@@ -8,7 +8,6 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::Context;
 use crate::{Error, Result};
 
 /// Whether `/dev/kvm` can be opened for making virtual machines.
@@ -153,9 +152,7 @@ fn count_list(list: &str) -> u32 {
 }
 
 fn read(path: &str) -> Result<String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        .context(|| format!("read {path}"))
+    std::fs::read_to_string(path).map_err(|error| Error::from_io(format!("read {path}"), &error))
 }
 
 /// The command name of process 1.
@@ -218,8 +215,7 @@ impl InterfaceList {
             0 => Ok(Self(first)),
             _ => {
                 let error = std::io::Error::last_os_error();
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-                Err(Error::new("list network interfaces", errno))
+                Err(Error::from_io("list network interfaces", &error))
             }
         }
     }

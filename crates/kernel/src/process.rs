@@ -122,9 +122,8 @@ pub const OOM_SCORE_PROTECTED: &str = "-1000";
 /// # Errors
 /// What the kernel says: lowering it needs `CAP_SYS_RESOURCE`.
 pub fn set_oom_score(score: &str) -> Result<()> {
-    std::fs::write("/proc/self/oom_score_adj", score).map_err(|error| {
-        Error::new("set the OOM score", Errno::from_io_error(&error).unwrap_or(Errno::IO))
-    })
+    std::fs::write("/proc/self/oom_score_adj", score)
+        .map_err(|error| Error::from_io("set the OOM score", &error))
 }
 
 /// Lets this process have as many descriptors open as its hard limit allows. Every cell and every

@@ -148,8 +148,7 @@ pub fn loopback_up() -> Result<()> {
         )
     };
     if result < 0 {
-        let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO);
-        return Err(Error::new(operation(), errno));
+        return Err(Error::from_io(operation(), &std::io::Error::last_os_error()));
     }
     Ok(())
 }

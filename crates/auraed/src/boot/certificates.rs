@@ -82,7 +82,7 @@ fn copy_from_disk(device: &Path, modules: &mut Modules, status: &Status) -> Resu
         .map_err(|error| format!("failed to make the directory {MOUNT_POINT}: {error}"))?;
     mount_read_only(device, mount_point, modules, status)?;
     let copied = copy_files(&mount_point.join("pki"), Path::new(PKI));
-    let unmounted = mount::unmount(mount_point).map_err(|error| report::chain(&error));
+    let unmounted = mount::unmount(mount_point).map_err(|error| crate::reply::text(&error));
     copied.and(unmounted)
 }
 
@@ -120,7 +120,11 @@ fn mount_read_only(
     let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let mount = Mount { source: device, target, filesystem: found.filesystem, flags, options: "" };
     mount.mount().map_err(|error| {
-        format!("failed to read the config disk {}: {}", device.display(), report::chain(&error))
+        format!(
+            "failed to read the config disk {}: {}",
+            device.display(),
+            crate::reply::text(&error)
+        )
     })
 }
 

@@ -12,7 +12,8 @@ use aurae_kernel::mount::{self, MountPoint};
 use aurae_kernel::power;
 use rustix::process::Signal;
 
-use super::report::{chain, say};
+use super::report::say;
+use crate::reply::text;
 use crate::shutdown::Intent;
 
 /// What is left after the executables were stopped is told to end, and gets this long.
@@ -58,7 +59,7 @@ pub fn finish(intent: Intent) -> ! {
         };
         match result {
             Ok(()) => say("the machine is still on"),
-            Err(error) => say(&chain(&error)),
+            Err(error) => say(&text(&error)),
         }
         thread::sleep(RETRY_INTERVAL);
     }
@@ -74,7 +75,7 @@ fn end_processes() {
         say(&format!("sending {name} to the processes that are left"));
         for signal in [signal, Signal::CONT] {
             if let Err(error) = power::signal_all(signal) {
-                say(&chain(&error));
+                say(&text(&error));
             }
         }
         let end = Instant::now() + deadline;
@@ -109,7 +110,7 @@ fn with_deadline(step: &str, deadline: Duration, work: impl FnOnce() + Send + 's
 fn stop_swap() {
     for area in swap_areas(&fs::read_to_string("/proc/swaps").unwrap_or_default()) {
         if let Err(error) = power::swap_off(&area) {
-            say(&chain(&error));
+            say(&text(&error));
         }
     }
 }
@@ -134,7 +135,7 @@ fn unmount_all() {
             break;
         }
         if round == UNMOUNT_ROUNDS {
-            errors.iter().for_each(|error| say(&chain(error)));
+            errors.iter().for_each(|error| say(&text(error)));
         } else {
             thread::sleep(UNMOUNT_INTERVAL);
         }
@@ -149,7 +150,7 @@ fn unmount_all() {
         if devices.contains(&mount.filesystem)
             && let Err(error) = mount::remount_read_only(&mount.target)
         {
-            say(&chain(&error));
+            say(&text(&error));
         }
     }
 }

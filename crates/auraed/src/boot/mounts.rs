@@ -125,7 +125,7 @@ fn mount_entry(entry: &Entry) -> Result<(), String> {
         Err(_) if !entry.options.is_empty() => with("").mount(),
         other => other,
     }
-    .map_err(|error| report::chain(&error))
+    .map_err(|error| crate::reply::text(&error))
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

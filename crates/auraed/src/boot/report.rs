@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::Write;
 
+use crate::reply::text;
 use crate::status::Status;
 
 /// Writes a line on the console. A console that is gone is no reason to stop.
@@ -21,17 +22,5 @@ pub(super) fn degrade(status: &Status, phase: &'static str, message: &str) {
 
 /// Like [`degrade`], for an error: its text and those of its sources.
 pub(super) fn degrade_with(status: &Status, phase: &'static str, error: &dyn Error) {
-    degrade(status, phase, &chain(error));
-}
-
-/// An error and its sources in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    degrade(status, phase, &text(error));
 }

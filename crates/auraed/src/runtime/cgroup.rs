@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aurae_kernel::cgroup::{Cgroup, Events};
-use aurae_kernel::{Errno, Error, Result, readiness};
+use aurae_kernel::{Error, Result, readiness};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -55,5 +55,5 @@ impl Watched {
 }
 
 fn poll_failed(error: &std::io::Error) -> Error {
-    Error::new("poll cgroup.events", Errno::from_io_error(error).unwrap_or(Errno::IO))
+    Error::from_io("poll cgroup.events", error)
 }

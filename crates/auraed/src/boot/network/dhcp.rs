@@ -14,7 +14,7 @@ use super::Port;
 use super::backoff::Backoff;
 use super::methods::{wait_for_carrier, wait_for_loss};
 use super::netlink::{Address, Error, Route};
-use crate::boot::report::chain;
+use crate::reply::text;
 
 /// How long a server may take to answer before that is a failure. The client goes on asking, less and
 /// less often, up to a minute apart.
@@ -106,9 +106,9 @@ impl Holder<'_> {
         let address = address_of(&lease)?;
         let old = self.lease.as_ref().and_then(|lease| address_of(lease).ok());
         if let Some(old) = old.filter(|old| old.address != address.address) {
-            netlink.remove_address(link, old).await.map_err(|error| chain(&error))?;
+            netlink.remove_address(link, old).await.map_err(|error| text(&error))?;
         }
-        self.configure(&lease, address).await.map_err(|error| chain(&error))?;
+        self.configure(&lease, address).await.map_err(|error| text(&error))?;
         let servers = lease.dns_srvs.iter().flatten().copied().map(IpAddr::V4).collect();
         let domains = lease.domain_search.iter().flatten().chain(&lease.domain_name).cloned();
         resolver.set(&link.name, servers, domains.collect());
@@ -133,7 +133,7 @@ impl Holder<'_> {
         if let Err(error) = self.port.netlink.remove_address(&self.port.link, address).await {
             tracing::warn!(
                 interface = self.port.link.name,
-                error = chain(&error),
+                error = text(&error),
                 "kept a lost address"
             );
         }

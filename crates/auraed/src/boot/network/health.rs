@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::boot::report;
 use crate::status::Status;
 
 const PHASE: &str = "network";
@@ -49,7 +48,7 @@ impl Health {
     pub(super) fn record<E: Error>(&self, subject: &str, result: Result<(), E>) {
         match result {
             Ok(()) => self.works(subject),
-            Err(error) => self.failed(subject, report::chain(&error)),
+            Err(error) => self.failed(subject, crate::reply::text(&error)),
         }
     }
 

@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 use super::netlink::{Address, Error, Route};
 use super::settings::{Method, StaticAddress};
 use super::{Port, dhcp};
-use crate::boot::report::chain;
+use crate::reply::text;
 
 /// How long a link that was brought up may be without a carrier before that is a failure: negotiation
 /// takes a few seconds.
@@ -63,7 +63,7 @@ pub(super) async fn wait_for_loss(
 async fn bring_up(port: &Port) {
     let mut backoff = Backoff::default();
     while let Err(error) = port.netlink.bring_up(&port.link).await {
-        port.failed(chain(&error));
+        port.failed(text(&error));
         backoff.wait().await;
     }
 }
@@ -73,7 +73,7 @@ async fn keep_address(port: &Port, address: &StaticAddress, carrier: &mut watch:
     loop {
         // Before there is a carrier as well: programs may bind to the address at once.
         if let Err(error) = set_address(port, address).await {
-            port.failed(chain(&error));
+            port.failed(text(&error));
             backoff.wait().await;
             continue;
         }

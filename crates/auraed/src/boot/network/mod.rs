@@ -156,7 +156,7 @@ struct Links<'a> {
 impl Links<'_> {
     /// Asks the kernel for all links, and takes up those that are new.
     async fn look(&mut self) -> Result<(), String> {
-        let links = self.netlink.links().await.map_err(|error| super::report::chain(&error))?;
+        let links = self.netlink.links().await.map_err(|error| crate::reply::text(&error))?;
         let is_there = |index: &u32| links.iter().any(|link| link.index == *index);
         let gone: Vec<u32> =
             self.tracked.keys().copied().filter(|index| !is_there(index)).collect();

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::readiness;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError};
@@ -214,9 +214,7 @@ fn connect(stream: std::os::unix::net::UnixStream) -> std::io::Result<Channel> {
 /// A daemon that the OOM killer took tells nothing; its cgroup does.
 fn explain(error: AllocateError, name: &CellName, cgroup: &Cgroup) -> AllocateError {
     let events = cgroup.read("memory.events").ok().flatten().unwrap_or_default();
-    let oom =
-        events.lines().any(|line| line.strip_prefix("oom ").is_some_and(|count| count != "0"));
-    if oom { AllocateError::OutOfMemory(name.clone()) } else { error }
+    if value(&events, "oom") > 0 { AllocateError::OutOfMemory(name.clone()) } else { error }
 }
 
 async fn undo(shared: &Shared, name: &CellName, cgroup: &Cgroup) {
@@ -235,14 +233,12 @@ fn not_ready(name: &CellName, reason: String) -> AllocateError {
 }
 
 fn clone_fd(descriptor: &impl AsFd) -> aurae_kernel::Result<OwnedFd> {
-    descriptor.as_fd().try_clone_to_owned().map_err(|error| kernel(&error, "copy a descriptor"))
+    descriptor
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| aurae_kernel::Error::from_io("copy a descriptor", &error))
 }
 
 fn io_failed(operation: &str, error: &std::io::Error) -> AllocateError {
-    kernel(error, operation).into()
-}
-
-fn kernel(error: &std::io::Error, operation: &str) -> aurae_kernel::Error {
-    let errno = aurae_kernel::Errno::from_io_error(error).unwrap_or(aurae_kernel::Errno::IO);
-    aurae_kernel::Error::new(operation, errno)
+    aurae_kernel::Error::from_io(operation, error).into()
 }

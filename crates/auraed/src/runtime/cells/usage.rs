@@ -1,7 +1,7 @@
 //! What a cell uses, as the kernel counts it.
 
 use aurae_kernel::Result;
-use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::cgroup::{Cgroup, value};
 
 /// What a cell uses; a part is `None` where its controller is missing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,12 +90,6 @@ impl Usage {
             io_pressure: pressure("io.pressure")?,
         })
     }
-}
-
-/// The value of `key` in lines of `key value`.
-fn value(text: &str, key: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
-    line.and_then(|value| value.trim().parse().ok()).unwrap_or_default()
 }
 
 fn parse_cpu(text: &str) -> CpuUsage {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::process;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Image, Namespaces, Spawn, SpawnError};
@@ -498,10 +498,7 @@ impl Leaf {
     /// Whether the OOM killer ended a process in it.
     pub(super) fn oom_killed(&self) -> bool {
         let events = self.cgroup.read("memory.events").ok().flatten().unwrap_or_default();
-        events
-            .lines()
-            .filter_map(|line| line.strip_prefix("oom_kill "))
-            .any(|count| count.trim() != "0")
+        value(&events, "oom_kill") > 0
     }
 }
 
