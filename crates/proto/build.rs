@@ -23,6 +23,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tonic_prost_build::configure()
         .bytes(".aurae.observe.v0.LogEntry.data")
+        .bytes(".aurae.cells.v0.CellServiceExecRequest.stdin")
+        .bytes(".aurae.cells.v0.CellServiceExecResponse.stdout")
+        .bytes(".aurae.cells.v0.CellServiceExecResponse.stderr")
+        .bytes(".aurae.cells.v0.CellServiceAttachRequest.stdin")
+        .bytes(".aurae.cells.v0.CellServiceAttachResponse.stdout")
+        .bytes(".aurae.cells.v0.CellServiceAttachResponse.stderr")
+        .bytes(".aurae.cells.v0.CellServiceCopyInRequest.data")
+        .bytes(".aurae.cells.v0.CellServiceCopyOutResponse.data")
+        .bytes(".aurae.node.v0.UpgradeRequest.data")
         .btree_map(".")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -76,6 +76,11 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk.js"),
     },
     Embedded {
+        name: "aurae:sdk-5JANRIVM",
+        alias: None,
+        code: include_str!("modules/sdk-5JANRIVM.js"),
+    },
+    Embedded {
         name: "aurae:sdk-EEAAIGUQ",
         alias: None,
         code: include_str!("modules/sdk-EEAAIGUQ.js"),
@@ -86,23 +91,18 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk-QH3TXIBZ.js"),
     },
     Embedded {
+        name: "aurae:sdk-RZKXAXWJ",
+        alias: None,
+        code: include_str!("modules/sdk-RZKXAXWJ.js"),
+    },
+    Embedded {
         name: "aurae:sdk-TOPAGKTT",
         alias: None,
         code: include_str!("modules/sdk-TOPAGKTT.js"),
     },
     Embedded {
-        name: "aurae:sdk-UASJ3A66",
-        alias: None,
-        code: include_str!("modules/sdk-UASJ3A66.js"),
-    },
-    Embedded {
         name: "aurae:sdk-V2W5LK6H",
         alias: None,
         code: include_str!("modules/sdk-V2W5LK6H.js"),
-    },
-    Embedded {
-        name: "aurae:sdk-YP3IVBM5",
-        alias: None,
-        code: include_str!("modules/sdk-YP3IVBM5.js"),
     },
 ];

@@ -16,6 +16,7 @@ use aurae_proto::observe::*;
 use prost_types::Timestamp;
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt, iter};
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -192,7 +193,12 @@ impl CellService for Fake {
         let end = watch::Sender::new(end_of(&program));
         let running = Running { program, end };
         self.state().running.insert(request.cell_name.unwrap_or_default(), running);
-        Ok(Response::new(CellServiceStartResponse { pid: 42, uid: 0, gid: 0 }))
+        Ok(Response::new(CellServiceStartResponse {
+            pid: 42,
+            uid: 0,
+            gid: 0,
+            ..Default::default()
+        }))
     }
 
     async fn stop(
@@ -211,7 +217,12 @@ impl CellService for Fake {
         request: Request<CellServiceListRequest>,
     ) -> Answer<CellServiceListResponse> {
         self.note("List", request);
-        let node = |cell, children| CellGraphNode { cell: Some(cell), children };
+        let node = |cell, children| CellGraphNode {
+            cell: Some(cell),
+            children,
+            state: CellState::Live.into(),
+            reason: String::new(),
+        };
         let child = node(Cell { name: "db/backup".to_owned(), ..Default::default() }, vec![]);
         let cells =
             vec![node(cell("db", 1 << 30), vec![child]), node(cell("web", 64 << 20), vec![])];
@@ -240,6 +251,8 @@ impl CellService for Fake {
             cgroup_path: "/web".to_owned(),
             daemon_pid: 41,
             controllers: vec!["cpu".to_owned(), "memory".to_owned()],
+            state: CellState::Live.into(),
+            reason: String::new(),
         }))
     }
 
@@ -262,6 +275,70 @@ impl CellService for Fake {
     ) -> Answer<CellServiceSignalResponse> {
         self.note("Signal", request);
         Ok(Response::new(CellServiceSignalResponse {}))
+    }
+
+    async fn freeze(
+        &self,
+        _: Request<CellServiceFreezeRequest>,
+    ) -> Result<Response<CellServiceFreezeResponse>, Status> {
+        Err(Status::unimplemented("this fake has no freeze"))
+    }
+
+    async fn thaw(
+        &self,
+        _: Request<CellServiceThawRequest>,
+    ) -> Result<Response<CellServiceThawResponse>, Status> {
+        Err(Status::unimplemented("this fake has no thaw"))
+    }
+
+    async fn update(
+        &self,
+        _: Request<CellServiceUpdateRequest>,
+    ) -> Result<Response<CellServiceUpdateResponse>, Status> {
+        Err(Status::unimplemented("this fake has no update"))
+    }
+
+    async fn copy_in(
+        &self,
+        _: Request<tonic::Streaming<CellServiceCopyInRequest>>,
+    ) -> Result<Response<CellServiceCopyInResponse>, Status> {
+        Err(Status::unimplemented("this fake has no copy_in"))
+    }
+
+    type ExecStream = BoxStream<CellServiceExecResponse>;
+
+    async fn exec(
+        &self,
+        _: Request<tonic::Streaming<CellServiceExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        Err(Status::unimplemented("this fake has no exec"))
+    }
+
+    type AttachStream = BoxStream<CellServiceAttachResponse>;
+
+    async fn attach(
+        &self,
+        _: Request<tonic::Streaming<CellServiceAttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        Err(Status::unimplemented("this fake has no attach"))
+    }
+
+    type CopyOutStream = BoxStream<CellServiceCopyOutResponse>;
+
+    async fn copy_out(
+        &self,
+        _: Request<CellServiceCopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        Err(Status::unimplemented("this fake has no copy_out"))
+    }
+
+    type WatchStream = BoxStream<CellServiceWatchResponse>;
+
+    async fn watch(
+        &self,
+        _: Request<CellServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("this fake has no watch"))
     }
 }
 
@@ -387,5 +464,14 @@ impl NodeService for Fake {
             message: "Linux version 6.1".to_owned(),
         };
         Ok(Response::new(Box::pin(iter([Ok(record)]))))
+    }
+
+    type UpgradeStream = BoxStream<UpgradeResponse>;
+
+    async fn upgrade(
+        &self,
+        _: Request<tonic::Streaming<UpgradeRequest>>,
+    ) -> Result<Response<Self::UpgradeStream>, Status> {
+        Err(Status::unimplemented("this fake has no upgrade"))
     }
 }

@@ -11,16 +11,22 @@ pub mod reflection;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use aurae_authz::Permit;
+use futures_util::stream::Stream;
 use http::{Request, Response};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 use tower::util::BoxCloneSyncService;
 
 use crate::reply;
+
+/// A stream of answers.
+pub type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 type Served = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
@@ -139,8 +145,8 @@ mod tests {
             .unwrap()
     }
 
-    fn status(response: &Response<Body>) -> Option<tonic::Status> {
-        tonic::Status::from_header_map(response.headers())
+    fn status(response: &Response<Body>) -> Option<Status> {
+        Status::from_header_map(response.headers())
     }
 
     #[tokio::test]

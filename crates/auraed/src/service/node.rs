@@ -1,7 +1,6 @@
 //! The machine itself: what it is, what its kernel says, and its power switch.
 
 use std::fmt::Write as _;
-use std::pin::Pin;
 
 use aurae_authz::{Node, Permit};
 use aurae_kernel::kernel_log::Record;
@@ -10,14 +9,16 @@ use aurae_proto::node::node_service_server::{NodeService, NodeServiceServer};
 use aurae_proto::node::{
     DegradedPhase, InfoRequest, InfoResponse, KernelLogRequest, KernelLogResponse,
     NetworkInterface, NodeCapabilities, PowerOffRequest, PowerOffResponse, RebootRequest,
-    RebootResponse,
+    RebootResponse, UpgradeRequest, UpgradeResponse,
 };
-use futures_util::stream::{self, Stream};
+use futures_util::stream;
 use prost_types::Timestamp;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use crate::reply::Unsupported;
 use crate::runtime::node::Machine;
 use crate::server::MAX_MESSAGE_BYTES;
+use crate::service::Answers;
 use crate::shutdown::Intent;
 use crate::status::Status as Health;
 use crate::{VERSION, admit, reply};
@@ -58,6 +59,8 @@ impl NodeApi {
             }),
             degraded: self.degraded(),
             interfaces: facts.interfaces.into_iter().map(interface).collect(),
+            daemon_start_time: None,
+            last_upgrade: None,
         })
     }
 
@@ -78,7 +81,7 @@ impl NodeApi {
 
 #[tonic::async_trait]
 impl NodeService for NodeApi {
-    type KernelLogStream = Pin<Box<dyn Stream<Item = Result<KernelLogResponse, Status>> + Send>>;
+    type KernelLogStream = Answers<KernelLogResponse>;
 
     async fn info(
         &self,
@@ -123,6 +126,16 @@ impl NodeService for NodeApi {
             }
         });
         Ok(Response::new(Box::pin(records)))
+    }
+
+    type UpgradeStream = Answers<UpgradeResponse>;
+
+    async fn upgrade(
+        &self,
+        mut request: Request<Streaming<UpgradeRequest>>,
+    ) -> Result<Response<Self::UpgradeStream>, Status> {
+        admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
+        Err(reply::status(&Unsupported { what: "Upgrade", instead: "start the new version" }))
     }
 }
 

@@ -3,8 +3,6 @@
 //! Every stream is pulled by the connection: when the client does not take what there is, nothing is
 //! read, and when it goes away the stream is dropped.
 
-use std::pin::Pin;
-
 use aurae_authz::{Executable, Node, Permit};
 use aurae_proto::observe::observe_service_client::ObserveServiceClient;
 use aurae_proto::observe::observe_service_server::{ObserveService, ObserveServiceServer};
@@ -23,12 +21,11 @@ use crate::runtime::cells::Zone;
 use crate::runtime::logs::{Batch, Channel, Entry, LogRing, Reader, ReaderOptions};
 use crate::runtime::output::{Output, Outputs};
 use crate::server::MAX_MESSAGE_BYTES;
+use crate::service::Answers;
 
 /// The channel of the daemon's own log, and of what it says of an executable's.
 const DAEMON: &str = "auraed";
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
-
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service.
 #[derive(Clone, Debug)]

@@ -29,6 +29,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::codegen::BoxStream;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -294,7 +295,7 @@ impl CellService for Services {
             .lock()
             .unwrap()
             .insert((cell, executable.name), (output.stdout, output.status.code().unwrap_or(-1)));
-        Ok(Response::new(CellServiceStartResponse { pid, uid: 0, gid: 0 }))
+        Ok(Response::new(CellServiceStartResponse { pid, uid: 0, gid: 0, ..Default::default() }))
     }
 
     async fn stop(&self, _: Request<CellServiceStopRequest>) -> Answer<CellServiceStopResponse> {
@@ -304,7 +305,11 @@ impl CellService for Services {
     async fn list(&self, _: Request<CellServiceListRequest>) -> Answer<CellServiceListResponse> {
         let cells = self.0.cells.lock().unwrap();
         let cells = cells.values().cloned();
-        let cells = cells.map(|cell| CellGraphNode { cell: Some(cell), children: vec![] });
+        let cells = cells.map(|cell| CellGraphNode {
+            cell: Some(cell),
+            children: vec![],
+            ..Default::default()
+        });
         Ok(Response::new(CellServiceListResponse { cells: cells.collect() }))
     }
 
@@ -343,6 +348,70 @@ impl CellService for Services {
         _: Request<CellServiceSignalRequest>,
     ) -> Answer<CellServiceSignalResponse> {
         Ok(Response::new(CellServiceSignalResponse {}))
+    }
+
+    async fn freeze(
+        &self,
+        _: Request<CellServiceFreezeRequest>,
+    ) -> Result<Response<CellServiceFreezeResponse>, Status> {
+        Err(Status::unimplemented("this fake has no freeze"))
+    }
+
+    async fn thaw(
+        &self,
+        _: Request<CellServiceThawRequest>,
+    ) -> Result<Response<CellServiceThawResponse>, Status> {
+        Err(Status::unimplemented("this fake has no thaw"))
+    }
+
+    async fn update(
+        &self,
+        _: Request<CellServiceUpdateRequest>,
+    ) -> Result<Response<CellServiceUpdateResponse>, Status> {
+        Err(Status::unimplemented("this fake has no update"))
+    }
+
+    async fn copy_in(
+        &self,
+        _: Request<Streaming<CellServiceCopyInRequest>>,
+    ) -> Result<Response<CellServiceCopyInResponse>, Status> {
+        Err(Status::unimplemented("this fake has no copy_in"))
+    }
+
+    type ExecStream = BoxStream<CellServiceExecResponse>;
+
+    async fn exec(
+        &self,
+        _: Request<Streaming<CellServiceExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        Err(Status::unimplemented("this fake has no exec"))
+    }
+
+    type AttachStream = BoxStream<CellServiceAttachResponse>;
+
+    async fn attach(
+        &self,
+        _: Request<Streaming<CellServiceAttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        Err(Status::unimplemented("this fake has no attach"))
+    }
+
+    type CopyOutStream = BoxStream<CellServiceCopyOutResponse>;
+
+    async fn copy_out(
+        &self,
+        _: Request<CellServiceCopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        Err(Status::unimplemented("this fake has no copy_out"))
+    }
+
+    type WatchStream = BoxStream<CellServiceWatchResponse>;
+
+    async fn watch(
+        &self,
+        _: Request<CellServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("this fake has no watch"))
     }
 }
 
@@ -423,6 +492,15 @@ impl NodeService for Services {
             Box::pin(tokio_stream::iter([Err(failed)]))
         };
         Ok(Response::new(Box::pin(tokio_stream::iter(records).chain(rest))))
+    }
+
+    type UpgradeStream = BoxStream<UpgradeResponse>;
+
+    async fn upgrade(
+        &self,
+        _: Request<Streaming<UpgradeRequest>>,
+    ) -> Result<Response<Self::UpgradeStream>, Status> {
+        Err(Status::unimplemented("this fake has no upgrade"))
     }
 }
 

@@ -4,12 +4,17 @@
 // runs as init and supervisor. Limits stand on the cell's cgroup; processes live in leaves below it
 // whose names start with `_`: `_auraed` for the daemon, `_exe.<name>` for each executable.
 //
+// Cells are inside cells to any depth up to 32. Any RPC, unary or streaming, may carry the request
+// metadata `aurae-zone: cells/web/cells/api`: the daemon that the client reached authorizes it, and
+// the daemon of that zone answers it. `cell_name: "web/api"` says the same.
+//
 // Status codes, for every RPC of this service:
 // - FAILED_PRECONDITION: a field fails validation; the text is `Field = <path>; <rule>`.
 // - NOT_FOUND: the cell or the executable does not exist.
 // - ALREADY_EXISTS: the name is taken.
 // - RESOURCE_EXHAUSTED: the kernel or a bound of the daemon said so.
-// - UNAVAILABLE: the cell's daemon cannot be reached.
+// - UNAVAILABLE: the cell's daemon cannot be reached, or the daemon is being replaced: try again.
+// - INVALID_ARGUMENT: `aurae-zone` is no zone path, or a path more than 32 deep.
 // - UNIMPLEMENTED: the daemon that was asked cannot do it; the text says what to use instead.
 // - INTERNAL: what else the kernel refused, with the kernel's own words.
 
@@ -184,6 +189,13 @@ export declare type CellServiceStartResponse = Message<"aurae.cells.v0.CellServi
    * @generated from field: uint32 gid = 3;
    */
   gid: number;
+
+  /**
+   * The same process as the daemons above number it: that of the zone around first, the node's last.
+   *
+   * @generated from field: repeated int32 outer_pids = 100;
+   */
+  outerPids: number[];
 };
 
 /**
@@ -213,8 +225,8 @@ export declare type CellServiceStopRequest = Message<"aurae.cells.v0.CellService
   executableName: string;
 
   /**
-   * How long its processes have between SIGTERM and SIGKILL. Unset: 10 s. Zero: killed at once.
-   * At most 1 h.
+   * How long its processes have between the stop signal and SIGKILL. Unset: what the executable was
+   * started with. Zero: killed at once. At most 1 h.
    *
    * @generated from field: google.protobuf.Duration grace_period = 100;
    */
@@ -294,6 +306,20 @@ export declare type CellGraphNode = Message<"aurae.cells.v0.CellGraphNode"> & {
    * @generated from field: repeated aurae.cells.v0.CellGraphNode children = 2;
    */
   children: CellGraphNode[];
+
+  /**
+   * What it is doing.
+   *
+   * @generated from field: aurae.cells.v0.CellState state = 100;
+   */
+  state: CellState;
+
+  /**
+   * Why it failed; empty otherwise.
+   *
+   * @generated from field: string reason = 101;
+   */
+  reason: string;
 };
 
 /**
@@ -368,6 +394,15 @@ export declare type Cell = Message<"aurae.cells.v0.Cell"> & {
    * @generated from field: aurae.cells.v0.IoController io = 101;
    */
   io?: IoController | undefined;
+
+  /**
+   * Gives the cell's executables the API of their own zone on the unix socket
+   * `/run/aurae/aurae.sock`, without TLS: the kernel says which executable a caller is. They may read
+   * their own zone and change nothing. Needs `isolate_process`.
+   *
+   * @generated from field: bool api_socket = 102;
+   */
+  apiSocket: boolean;
 };
 
 /**
@@ -664,6 +699,41 @@ export declare type Executable = Message<"aurae.cells.v0.Executable"> & {
    * @generated from field: optional uint64 log_capacity = 103;
    */
   logCapacity?: bigint | undefined;
+
+  /**
+   * Gives it an input that `Attach` writes to. Unset: `/dev/null`.
+   *
+   * @generated from field: bool stdin = 104;
+   */
+  stdin: boolean;
+
+  /**
+   * Gives it a terminal of this size, which is its input and its output. Unset: none, and pipes.
+   *
+   * @generated from field: aurae.cells.v0.TerminalSize terminal = 105;
+   */
+  terminal?: TerminalSize | undefined;
+
+  /**
+   * Whether it is started again when it has ended. Unset: never.
+   *
+   * @generated from field: aurae.cells.v0.RestartPolicy restart = 106;
+   */
+  restart?: RestartPolicy | undefined;
+
+  /**
+   * The signal that asks it to end, 1 to 64. Unset: SIGTERM.
+   *
+   * @generated from field: optional int32 stop_signal = 107;
+   */
+  stopSignal?: number | undefined;
+
+  /**
+   * How long it has between that signal and SIGKILL. Unset: 10 s. Zero: killed at once. At most 1 h.
+   *
+   * @generated from field: google.protobuf.Duration stop_grace_period = 108;
+   */
+  stopGracePeriod?: Duration | undefined;
 };
 
 /**
@@ -671,6 +741,82 @@ export declare type Executable = Message<"aurae.cells.v0.Executable"> & {
  * Use `create(ExecutableSchema)` to create a new message.
  */
 export declare const ExecutableSchema: GenMessage<Executable>;
+
+/**
+ * The size of a terminal in characters.
+ *
+ * @generated from message aurae.cells.v0.TerminalSize
+ */
+export declare type TerminalSize = Message<"aurae.cells.v0.TerminalSize"> & {
+  /**
+   * 1 to 65535.
+   *
+   * @generated from field: uint32 rows = 1;
+   */
+  rows: number;
+
+  /**
+   * 1 to 65535.
+   *
+   * @generated from field: uint32 columns = 2;
+   */
+  columns: number;
+};
+
+/**
+ * Describes the message aurae.cells.v0.TerminalSize.
+ * Use `create(TerminalSizeSchema)` to create a new message.
+ */
+export declare const TerminalSizeSchema: GenMessage<TerminalSize>;
+
+/**
+ * When an executable that has ended is started again. The pause before a start doubles from
+ * `min_backoff` to `max_backoff`, and is `min_backoff` again after a run of `reset_after`.
+ *
+ * @generated from message aurae.cells.v0.RestartPolicy
+ */
+export declare type RestartPolicy = Message<"aurae.cells.v0.RestartPolicy"> & {
+  /**
+   * After which ends. Required.
+   *
+   * @generated from field: aurae.cells.v0.RestartCondition condition = 1;
+   */
+  condition: RestartCondition;
+
+  /**
+   * How often at most, counted anew after a run of `reset_after`. Unset: without end.
+   *
+   * @generated from field: optional uint32 max_restarts = 2;
+   */
+  maxRestarts?: number | undefined;
+
+  /**
+   * The first pause. Unset: 200 ms. 10 ms to 1 h.
+   *
+   * @generated from field: google.protobuf.Duration min_backoff = 3;
+   */
+  minBackoff?: Duration | undefined;
+
+  /**
+   * The longest pause. Unset: 1 min. Not less than `min_backoff`, at most 24 h.
+   *
+   * @generated from field: google.protobuf.Duration max_backoff = 4;
+   */
+  maxBackoff?: Duration | undefined;
+
+  /**
+   * A run of this length is a success. Unset: 1 min. At most 24 h.
+   *
+   * @generated from field: google.protobuf.Duration reset_after = 5;
+   */
+  resetAfter?: Duration | undefined;
+};
+
+/**
+ * Describes the message aurae.cells.v0.RestartPolicy.
+ * Use `create(RestartPolicySchema)` to create a new message.
+ */
+export declare const RestartPolicySchema: GenMessage<RestartPolicy>;
 
 /**
  * Asks to see a cell.
@@ -740,6 +886,20 @@ export declare type CellServiceInspectResponse = Message<"aurae.cells.v0.CellSer
    * @generated from field: repeated string controllers = 6;
    */
   controllers: string[];
+
+  /**
+   * What it is doing.
+   *
+   * @generated from field: aurae.cells.v0.CellState state = 7;
+   */
+  state: CellState;
+
+  /**
+   * Why it failed; empty otherwise.
+   *
+   * @generated from field: string reason = 8;
+   */
+  reason: string;
 };
 
 /**
@@ -1117,6 +1277,27 @@ export declare type ExecutableStatus = Message<"aurae.cells.v0.ExecutableStatus"
    * @generated from field: uint32 gid = 10;
    */
   gid: number;
+
+  /**
+   * How often it was started again.
+   *
+   * @generated from field: uint32 restarts = 11;
+   */
+  restarts: number;
+
+  /**
+   * When it will be started again. Unset unless it is waiting for that.
+   *
+   * @generated from field: google.protobuf.Timestamp next_start_time = 12;
+   */
+  nextStartTime?: Timestamp | undefined;
+
+  /**
+   * Its first process as the daemons above number it: that of the zone around first, the node's last.
+   *
+   * @generated from field: repeated int32 outer_pids = 13;
+   */
+  outerPids: number[];
 };
 
 /**
@@ -1271,6 +1452,988 @@ export declare type CellServiceSignalResponse = Message<"aurae.cells.v0.CellServ
 export declare const CellServiceSignalResponseSchema: GenMessage<CellServiceSignalResponse>;
 
 /**
+ * Asks to stop a cell's processes where they stand.
+ *
+ * @generated from message aurae.cells.v0.CellServiceFreezeRequest
+ */
+export declare type CellServiceFreezeRequest = Message<"aurae.cells.v0.CellServiceFreezeRequest"> & {
+  /**
+   * The cell. Required.
+   *
+   * @generated from field: string cell_name = 1;
+   */
+  cellName: string;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceFreezeRequest.
+ * Use `create(CellServiceFreezeRequestSchema)` to create a new message.
+ */
+export declare const CellServiceFreezeRequestSchema: GenMessage<CellServiceFreezeRequest>;
+
+/**
+ * The cell stands still.
+ *
+ * @generated from message aurae.cells.v0.CellServiceFreezeResponse
+ */
+export declare type CellServiceFreezeResponse = Message<"aurae.cells.v0.CellServiceFreezeResponse"> & {
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceFreezeResponse.
+ * Use `create(CellServiceFreezeResponseSchema)` to create a new message.
+ */
+export declare const CellServiceFreezeResponseSchema: GenMessage<CellServiceFreezeResponse>;
+
+/**
+ * Asks to let a frozen cell go on.
+ *
+ * @generated from message aurae.cells.v0.CellServiceThawRequest
+ */
+export declare type CellServiceThawRequest = Message<"aurae.cells.v0.CellServiceThawRequest"> & {
+  /**
+   * The cell. Required.
+   *
+   * @generated from field: string cell_name = 1;
+   */
+  cellName: string;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceThawRequest.
+ * Use `create(CellServiceThawRequestSchema)` to create a new message.
+ */
+export declare const CellServiceThawRequestSchema: GenMessage<CellServiceThawRequest>;
+
+/**
+ * The cell goes on.
+ *
+ * @generated from message aurae.cells.v0.CellServiceThawResponse
+ */
+export declare type CellServiceThawResponse = Message<"aurae.cells.v0.CellServiceThawResponse"> & {
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceThawResponse.
+ * Use `create(CellServiceThawResponseSchema)` to create a new message.
+ */
+export declare const CellServiceThawResponseSchema: GenMessage<CellServiceThawResponse>;
+
+/**
+ * Asks to change the limits of a cell.
+ *
+ * @generated from message aurae.cells.v0.CellServiceUpdateRequest
+ */
+export declare type CellServiceUpdateRequest = Message<"aurae.cells.v0.CellServiceUpdateRequest"> & {
+  /**
+   * The cell's name and its new limits. Required. What is not set stays as it is, unless `clear` names
+   * it.
+   *
+   * @generated from field: aurae.cells.v0.Cell cell = 1;
+   */
+  cell?: Cell | undefined;
+
+  /**
+   * The limits to take away, as paths of `Cell`: `memory.max`, `cpu.max`, `pids.max`, `io.devices`. One
+   * that is set in `cell` too is an error.
+   *
+   * @generated from field: repeated string clear = 2;
+   */
+  clear: string[];
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceUpdateRequest.
+ * Use `create(CellServiceUpdateRequestSchema)` to create a new message.
+ */
+export declare const CellServiceUpdateRequestSchema: GenMessage<CellServiceUpdateRequest>;
+
+/**
+ * The cell's limits were changed.
+ *
+ * @generated from message aurae.cells.v0.CellServiceUpdateResponse
+ */
+export declare type CellServiceUpdateResponse = Message<"aurae.cells.v0.CellServiceUpdateResponse"> & {
+  /**
+   * The cell, its limits read back from the kernel.
+   *
+   * @generated from field: aurae.cells.v0.Cell cell = 1;
+   */
+  cell?: Cell | undefined;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceUpdateResponse.
+ * Use `create(CellServiceUpdateResponseSchema)` to create a new message.
+ */
+export declare const CellServiceUpdateResponseSchema: GenMessage<CellServiceUpdateResponse>;
+
+/**
+ * A message to a command.
+ *
+ * @generated from message aurae.cells.v0.CellServiceExecRequest
+ */
+export declare type CellServiceExecRequest = Message<"aurae.cells.v0.CellServiceExecRequest"> & {
+  /**
+   * The first is `start`, and no other is.
+   *
+   * @generated from oneof aurae.cells.v0.CellServiceExecRequest.message
+   */
+  message: {
+    /**
+     * What to run.
+     *
+     * @generated from field: aurae.cells.v0.ExecStart start = 1;
+     */
+    value: ExecStart;
+    case: "start";
+  } | {
+    /**
+     * Bytes for its standard input, at most 1 MiB.
+     *
+     * @generated from field: bytes stdin = 2;
+     */
+    value: Uint8Array;
+    case: "stdin";
+  } | {
+    /**
+     * Its standard input ends. The end of the request stream means the same.
+     *
+     * @generated from field: aurae.cells.v0.StdinEnd stdin_end = 3;
+     */
+    value: StdinEnd;
+    case: "stdinEnd";
+  } | {
+    /**
+     * Its terminal has another size.
+     *
+     * @generated from field: aurae.cells.v0.TerminalSize resize = 4;
+     */
+    value: TerminalSize;
+    case: "resize";
+  } | {
+    /**
+     * A signal for its process group, 1 to 64.
+     *
+     * @generated from field: int32 signal = 5;
+     */
+    value: number;
+    case: "signal";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceExecRequest.
+ * Use `create(CellServiceExecRequestSchema)` to create a new message.
+ */
+export declare const CellServiceExecRequestSchema: GenMessage<CellServiceExecRequest>;
+
+/**
+ * A command to run.
+ *
+ * @generated from message aurae.cells.v0.ExecStart
+ */
+export declare type ExecStart = Message<"aurae.cells.v0.ExecStart"> & {
+  /**
+   * The program and its arguments, without a shell. Required. The first is a path, or a name that is
+   * looked up in the directories of `PATH`.
+   *
+   * @generated from field: repeated string args = 1;
+   */
+  args: string[];
+
+  /**
+   * The environment, as that of an executable; `TERM` is `xterm` unless given where there is a terminal.
+   *
+   * @generated from field: map<string, string> env = 2;
+   */
+  env: { [key: string]: string };
+
+  /**
+   * The directory to start in, an absolute path. Unset: `/`.
+   *
+   * @generated from field: string working_directory = 3;
+   */
+  workingDirectory: string;
+
+  /**
+   * The user to run as. Unset: the daemon's own.
+   *
+   * @generated from field: optional uint32 uid = 4;
+   */
+  uid?: number | undefined;
+
+  /**
+   * The group to run as, without supplementary groups. Unset: the daemon's own.
+   *
+   * @generated from field: optional uint32 gid = 5;
+   */
+  gid?: number | undefined;
+
+  /**
+   * Gives it an input. Unset: `/dev/null`, unless there is a terminal.
+   *
+   * @generated from field: bool stdin = 6;
+   */
+  stdin: boolean;
+
+  /**
+   * Gives it a terminal of this size, which is its input and its output. Unset: none, and pipes.
+   *
+   * @generated from field: aurae.cells.v0.TerminalSize terminal = 7;
+   */
+  terminal?: TerminalSize | undefined;
+};
+
+/**
+ * Describes the message aurae.cells.v0.ExecStart.
+ * Use `create(ExecStartSchema)` to create a new message.
+ */
+export declare const ExecStartSchema: GenMessage<ExecStart>;
+
+/**
+ * Standard input has ended.
+ *
+ * @generated from message aurae.cells.v0.StdinEnd
+ */
+export declare type StdinEnd = Message<"aurae.cells.v0.StdinEnd"> & {
+};
+
+/**
+ * Describes the message aurae.cells.v0.StdinEnd.
+ * Use `create(StdinEndSchema)` to create a new message.
+ */
+export declare const StdinEndSchema: GenMessage<StdinEnd>;
+
+/**
+ * A message from a command.
+ *
+ * @generated from message aurae.cells.v0.CellServiceExecResponse
+ */
+export declare type CellServiceExecResponse = Message<"aurae.cells.v0.CellServiceExecResponse"> & {
+  /**
+   * The first is `started`, the last is `exit_status`.
+   *
+   * @generated from oneof aurae.cells.v0.CellServiceExecResponse.message
+   */
+  message: {
+    /**
+     * The program was executed.
+     *
+     * @generated from field: aurae.cells.v0.ExecStarted started = 1;
+     */
+    value: ExecStarted;
+    case: "started";
+  } | {
+    /**
+     * What it wrote to its standard output, or to its terminal.
+     *
+     * @generated from field: bytes stdout = 2;
+     */
+    value: Uint8Array;
+    case: "stdout";
+  } | {
+    /**
+     * What it wrote to its standard error.
+     *
+     * @generated from field: bytes stderr = 3;
+     */
+    value: Uint8Array;
+    case: "stderr";
+  } | {
+    /**
+     * It ended.
+     *
+     * @generated from field: aurae.cells.v0.ExitStatus exit_status = 4;
+     */
+    value: ExitStatus;
+    case: "exitStatus";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceExecResponse.
+ * Use `create(CellServiceExecResponseSchema)` to create a new message.
+ */
+export declare const CellServiceExecResponseSchema: GenMessage<CellServiceExecResponse>;
+
+/**
+ * A command runs.
+ *
+ * @generated from message aurae.cells.v0.ExecStarted
+ */
+export declare type ExecStarted = Message<"aurae.cells.v0.ExecStarted"> & {
+  /**
+   * Its process id, as the daemon that answers sees it.
+   *
+   * @generated from field: int32 pid = 1;
+   */
+  pid: number;
+};
+
+/**
+ * Describes the message aurae.cells.v0.ExecStarted.
+ * Use `create(ExecStartedSchema)` to create a new message.
+ */
+export declare const ExecStartedSchema: GenMessage<ExecStarted>;
+
+/**
+ * A message to an executable.
+ *
+ * @generated from message aurae.cells.v0.CellServiceAttachRequest
+ */
+export declare type CellServiceAttachRequest = Message<"aurae.cells.v0.CellServiceAttachRequest"> & {
+  /**
+   * The first is `start`, and no other is.
+   *
+   * @generated from oneof aurae.cells.v0.CellServiceAttachRequest.message
+   */
+  message: {
+    /**
+     * What to attach to.
+     *
+     * @generated from field: aurae.cells.v0.AttachStart start = 1;
+     */
+    value: AttachStart;
+    case: "start";
+  } | {
+    /**
+     * Bytes for its standard input, at most 1 MiB.
+     *
+     * @generated from field: bytes stdin = 2;
+     */
+    value: Uint8Array;
+    case: "stdin";
+  } | {
+    /**
+     * Its standard input ends, for everybody. The end of the request stream does not mean that.
+     *
+     * @generated from field: aurae.cells.v0.StdinEnd stdin_end = 3;
+     */
+    value: StdinEnd;
+    case: "stdinEnd";
+  } | {
+    /**
+     * Its terminal has another size.
+     *
+     * @generated from field: aurae.cells.v0.TerminalSize resize = 4;
+     */
+    value: TerminalSize;
+    case: "resize";
+  } | {
+    /**
+     * A signal for the executable's process group, 1 to 64.
+     *
+     * @generated from field: int32 signal = 5;
+     */
+    value: number;
+    case: "signal";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceAttachRequest.
+ * Use `create(CellServiceAttachRequestSchema)` to create a new message.
+ */
+export declare const CellServiceAttachRequestSchema: GenMessage<CellServiceAttachRequest>;
+
+/**
+ * An executable to attach to.
+ *
+ * @generated from message aurae.cells.v0.AttachStart
+ */
+export declare type AttachStart = Message<"aurae.cells.v0.AttachStart"> & {
+  /**
+   * Its name. Required.
+   *
+   * @generated from field: string executable_name = 1;
+   */
+  executableName: string;
+};
+
+/**
+ * Describes the message aurae.cells.v0.AttachStart.
+ * Use `create(AttachStartSchema)` to create a new message.
+ */
+export declare const AttachStartSchema: GenMessage<AttachStart>;
+
+/**
+ * A message from an executable.
+ *
+ * @generated from message aurae.cells.v0.CellServiceAttachResponse
+ */
+export declare type CellServiceAttachResponse = Message<"aurae.cells.v0.CellServiceAttachResponse"> & {
+  /**
+   * The first is `attached`; the last, where the executable ended, is `exit_status`.
+   *
+   * @generated from oneof aurae.cells.v0.CellServiceAttachResponse.message
+   */
+  message: {
+    /**
+     * The caller is attached.
+     *
+     * @generated from field: aurae.cells.v0.Attached attached = 1;
+     */
+    value: Attached;
+    case: "attached";
+  } | {
+    /**
+     * What it wrote to its standard output, or to its terminal.
+     *
+     * @generated from field: bytes stdout = 2;
+     */
+    value: Uint8Array;
+    case: "stdout";
+  } | {
+    /**
+     * What it wrote to its standard error.
+     *
+     * @generated from field: bytes stderr = 3;
+     */
+    value: Uint8Array;
+    case: "stderr";
+  } | {
+    /**
+     * It wrote so many bytes that the caller was too slow to get.
+     *
+     * @generated from field: uint64 missed_bytes = 4;
+     */
+    value: bigint;
+    case: "missedBytes";
+  } | {
+    /**
+     * It ended.
+     *
+     * @generated from field: aurae.cells.v0.ExitStatus exit_status = 5;
+     */
+    value: ExitStatus;
+    case: "exitStatus";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceAttachResponse.
+ * Use `create(CellServiceAttachResponseSchema)` to create a new message.
+ */
+export declare const CellServiceAttachResponseSchema: GenMessage<CellServiceAttachResponse>;
+
+/**
+ * The caller is attached.
+ *
+ * @generated from message aurae.cells.v0.Attached
+ */
+export declare type Attached = Message<"aurae.cells.v0.Attached"> & {
+  /**
+   * Whether the executable has a terminal.
+   *
+   * @generated from field: bool terminal = 1;
+   */
+  terminal: boolean;
+};
+
+/**
+ * Describes the message aurae.cells.v0.Attached.
+ * Use `create(AttachedSchema)` to create a new message.
+ */
+export declare const AttachedSchema: GenMessage<Attached>;
+
+/**
+ * A message of a copy into a zone.
+ *
+ * @generated from message aurae.cells.v0.CellServiceCopyInRequest
+ */
+export declare type CellServiceCopyInRequest = Message<"aurae.cells.v0.CellServiceCopyInRequest"> & {
+  /**
+   * The first is `start`, and no other is.
+   *
+   * @generated from oneof aurae.cells.v0.CellServiceCopyInRequest.message
+   */
+  message: {
+    /**
+     * Where to.
+     *
+     * @generated from field: aurae.cells.v0.CopyInStart start = 1;
+     */
+    value: CopyInStart;
+    case: "start";
+  } | {
+    /**
+     * A file, directory or link.
+     *
+     * @generated from field: aurae.cells.v0.CopyEntry entry = 2;
+     */
+    value: CopyEntry;
+    case: "entry";
+  } | {
+    /**
+     * Bytes of the regular file that was the last entry, at most 1 MiB.
+     *
+     * @generated from field: bytes data = 3;
+     */
+    value: Uint8Array;
+    case: "data";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyInRequest.
+ * Use `create(CellServiceCopyInRequestSchema)` to create a new message.
+ */
+export declare const CellServiceCopyInRequestSchema: GenMessage<CellServiceCopyInRequest>;
+
+/**
+ * Where to copy to.
+ *
+ * @generated from message aurae.cells.v0.CopyInStart
+ */
+export declare type CopyInStart = Message<"aurae.cells.v0.CopyInStart"> & {
+  /**
+   * The directory that the entries' paths are below, an absolute path. Required. It must exist.
+   *
+   * @generated from field: string directory = 1;
+   */
+  directory: string;
+
+  /**
+   * Gives what is written the owner that the entry has. Unset: all belongs to the daemon's own user.
+   *
+   * @generated from field: bool preserve_ownership = 2;
+   */
+  preserveOwnership: boolean;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CopyInStart.
+ * Use `create(CopyInStartSchema)` to create a new message.
+ */
+export declare const CopyInStartSchema: GenMessage<CopyInStart>;
+
+/**
+ * A file, directory or link of a copy.
+ *
+ * @generated from message aurae.cells.v0.CopyEntry
+ */
+export declare type CopyEntry = Message<"aurae.cells.v0.CopyEntry"> & {
+  /**
+   * Its path below the directory of the copy: no `..`, no empty part, not absolute.
+   *
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * Its permissions, of `0o7777`.
+   *
+   * @generated from field: uint32 mode = 2;
+   */
+  mode: number;
+
+  /**
+   * Its owner.
+   *
+   * @generated from field: uint32 uid = 3;
+   */
+  uid: number;
+
+  /**
+   * Its group.
+   *
+   * @generated from field: uint32 gid = 4;
+   */
+  gid: number;
+
+  /**
+   * When it was last written to, in nanoseconds since the epoch.
+   *
+   * @generated from field: int64 modified_unix_nanos = 5;
+   */
+  modifiedUnixNanos: bigint;
+
+  /**
+   * What it is. Required. Sockets and devices are not copied.
+   *
+   * @generated from oneof aurae.cells.v0.CopyEntry.kind
+   */
+  kind: {
+    /**
+     * A regular file of so many bytes, which follow.
+     *
+     * @generated from field: uint64 file = 6;
+     */
+    value: bigint;
+    case: "file";
+  } | {
+    /**
+     * A directory.
+     *
+     * @generated from field: aurae.cells.v0.CopyDirectory directory = 7;
+     */
+    value: CopyDirectory;
+    case: "directory";
+  } | {
+    /**
+     * A symbolic link, and where it leads.
+     *
+     * @generated from field: bytes symlink = 8;
+     */
+    value: Uint8Array;
+    case: "symlink";
+  } | {
+    /**
+     * Another name of the regular file that was copied as this path before.
+     *
+     * @generated from field: bytes hardlink = 9;
+     */
+    value: Uint8Array;
+    case: "hardlink";
+  } | {
+    /**
+     * A named pipe.
+     *
+     * @generated from field: aurae.cells.v0.CopyFifo fifo = 10;
+     */
+    value: CopyFifo;
+    case: "fifo";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CopyEntry.
+ * Use `create(CopyEntrySchema)` to create a new message.
+ */
+export declare const CopyEntrySchema: GenMessage<CopyEntry>;
+
+/**
+ * A directory. There is nothing more to say of it.
+ *
+ * @generated from message aurae.cells.v0.CopyDirectory
+ */
+export declare type CopyDirectory = Message<"aurae.cells.v0.CopyDirectory"> & {
+};
+
+/**
+ * Describes the message aurae.cells.v0.CopyDirectory.
+ * Use `create(CopyDirectorySchema)` to create a new message.
+ */
+export declare const CopyDirectorySchema: GenMessage<CopyDirectory>;
+
+/**
+ * A named pipe. There is nothing more to say of it.
+ *
+ * @generated from message aurae.cells.v0.CopyFifo
+ */
+export declare type CopyFifo = Message<"aurae.cells.v0.CopyFifo"> & {
+};
+
+/**
+ * Describes the message aurae.cells.v0.CopyFifo.
+ * Use `create(CopyFifoSchema)` to create a new message.
+ */
+export declare const CopyFifoSchema: GenMessage<CopyFifo>;
+
+/**
+ * The copy is whole.
+ *
+ * @generated from message aurae.cells.v0.CellServiceCopyInResponse
+ */
+export declare type CellServiceCopyInResponse = Message<"aurae.cells.v0.CellServiceCopyInResponse"> & {
+  /**
+   * How many entries were written.
+   *
+   * @generated from field: uint64 entries = 1;
+   */
+  entries: bigint;
+
+  /**
+   * How many bytes.
+   *
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyInResponse.
+ * Use `create(CellServiceCopyInResponseSchema)` to create a new message.
+ */
+export declare const CellServiceCopyInResponseSchema: GenMessage<CellServiceCopyInResponse>;
+
+/**
+ * Asks for a file or a tree.
+ *
+ * @generated from message aurae.cells.v0.CellServiceCopyOutRequest
+ */
+export declare type CellServiceCopyOutRequest = Message<"aurae.cells.v0.CellServiceCopyOutRequest"> & {
+  /**
+   * What to copy, an absolute path. Required. Its entry's path is the last part of it.
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyOutRequest.
+ * Use `create(CellServiceCopyOutRequestSchema)` to create a new message.
+ */
+export declare const CellServiceCopyOutRequestSchema: GenMessage<CellServiceCopyOutRequest>;
+
+/**
+ * A message of a copy out of a zone.
+ *
+ * @generated from message aurae.cells.v0.CellServiceCopyOutResponse
+ */
+export declare type CellServiceCopyOutResponse = Message<"aurae.cells.v0.CellServiceCopyOutResponse"> & {
+  /**
+   * An entry, and after that of a regular file its bytes.
+   *
+   * @generated from oneof aurae.cells.v0.CellServiceCopyOutResponse.message
+   */
+  message: {
+    /**
+     * A file, directory or link.
+     *
+     * @generated from field: aurae.cells.v0.CopyEntry entry = 1;
+     */
+    value: CopyEntry;
+    case: "entry";
+  } | {
+    /**
+     * Bytes of the regular file that was the last entry.
+     *
+     * @generated from field: bytes data = 2;
+     */
+    value: Uint8Array;
+    case: "data";
+  } | {
+    /**
+     * Something that was left out, because it is a socket or a device, or went away meanwhile.
+     *
+     * @generated from field: aurae.cells.v0.CopySkipped skipped = 3;
+     */
+    value: CopySkipped;
+    case: "skipped";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyOutResponse.
+ * Use `create(CellServiceCopyOutResponseSchema)` to create a new message.
+ */
+export declare const CellServiceCopyOutResponseSchema: GenMessage<CellServiceCopyOutResponse>;
+
+/**
+ * Something that was left out.
+ *
+ * @generated from message aurae.cells.v0.CopySkipped
+ */
+export declare type CopySkipped = Message<"aurae.cells.v0.CopySkipped"> & {
+  /**
+   * Its path.
+   *
+   * @generated from field: bytes path = 1;
+   */
+  path: Uint8Array;
+
+  /**
+   * Why.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CopySkipped.
+ * Use `create(CopySkippedSchema)` to create a new message.
+ */
+export declare const CopySkippedSchema: GenMessage<CopySkipped>;
+
+/**
+ * Asks for changes.
+ *
+ * @generated from message aurae.cells.v0.CellServiceWatchRequest
+ */
+export declare type CellServiceWatchRequest = Message<"aurae.cells.v0.CellServiceWatchRequest"> & {
+  /**
+   * Only what came after the change of this number. Unset: what is kept, and what comes. The numbers
+   * of a daemon that was started again go on; then a change of the last second before may come twice.
+   *
+   * @generated from field: optional uint64 after = 1;
+   */
+  after?: bigint | undefined;
+
+  /**
+   * Only what comes from now on.
+   *
+   * @generated from field: bool only_new = 2;
+   */
+  onlyNew: boolean;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceWatchRequest.
+ * Use `create(CellServiceWatchRequestSchema)` to create a new message.
+ */
+export declare const CellServiceWatchRequestSchema: GenMessage<CellServiceWatchRequest>;
+
+/**
+ * A change.
+ *
+ * @generated from message aurae.cells.v0.CellServiceWatchResponse
+ */
+export declare type CellServiceWatchResponse = Message<"aurae.cells.v0.CellServiceWatchResponse"> & {
+  /**
+   * Its number; each is greater than the one before, and they are not dense.
+   *
+   * @generated from field: uint64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * When it came.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 2;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * What happened.
+   *
+   * @generated from field: aurae.cells.v0.ChangeKind kind = 3;
+   */
+  kind: ChangeKind;
+
+  /**
+   * The cell, a path below the zone that answers. Empty: that zone itself.
+   *
+   * @generated from field: string cell_name = 4;
+   */
+  cellName: string;
+
+  /**
+   * The executable. Empty where the change is one of the cell.
+   *
+   * @generated from field: string executable_name = 5;
+   */
+  executableName: string;
+
+  /**
+   * Its process id, as its own zone numbers it. 0: none.
+   *
+   * @generated from field: int32 pid = 6;
+   */
+  pid: number;
+
+  /**
+   * How it ended.
+   *
+   * @generated from field: aurae.cells.v0.ExitStatus exit_status = 7;
+   */
+  exitStatus?: ExitStatus | undefined;
+
+  /**
+   * Why the cell failed, or the executable was not started again.
+   *
+   * @generated from field: string reason = 8;
+   */
+  reason: string;
+
+  /**
+   * So many changes were missed before this one.
+   *
+   * @generated from field: uint64 missed = 9;
+   */
+  missed: bigint;
+};
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceWatchResponse.
+ * Use `create(CellServiceWatchResponseSchema)` to create a new message.
+ */
+export declare const CellServiceWatchResponseSchema: GenMessage<CellServiceWatchResponse>;
+
+/**
+ * What a cell is doing.
+ *
+ * @generated from enum aurae.cells.v0.CellState
+ */
+export enum CellState {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: CELL_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It takes executables.
+   *
+   * @generated from enum value: CELL_STATE_LIVE = 1;
+   */
+  LIVE = 1,
+
+  /**
+   * Its processes stand still.
+   *
+   * @generated from enum value: CELL_STATE_FROZEN = 2;
+   */
+  FROZEN = 2,
+
+  /**
+   * Its daemon ended, and what was left in it was killed. It waits to be freed.
+   *
+   * @generated from enum value: CELL_STATE_FAILED = 3;
+   */
+  FAILED = 3,
+}
+
+/**
+ * Describes the enum aurae.cells.v0.CellState.
+ */
+export declare const CellStateSchema: GenEnum<CellState>;
+
+/**
+ * After which ends an executable is started again.
+ *
+ * @generated from enum aurae.cells.v0.RestartCondition
+ */
+export enum RestartCondition {
+  /**
+   * Not a valid value.
+   *
+   * @generated from enum value: RESTART_CONDITION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * After none.
+   *
+   * @generated from enum value: RESTART_CONDITION_NEVER = 1;
+   */
+  NEVER = 1,
+
+  /**
+   * After an exit code other than 0, a signal, or the OOM killer.
+   *
+   * @generated from enum value: RESTART_CONDITION_ON_FAILURE = 2;
+   */
+  ON_FAILURE = 2,
+
+  /**
+   * After every end but `Stop`.
+   *
+   * @generated from enum value: RESTART_CONDITION_ALWAYS = 3;
+   */
+  ALWAYS = 3,
+}
+
+/**
+ * Describes the enum aurae.cells.v0.RestartCondition.
+ */
+export declare const RestartConditionSchema: GenEnum<RestartCondition>;
+
+/**
  * What an executable is doing.
  *
  * @generated from enum aurae.cells.v0.ExecutableState
@@ -1303,12 +2466,115 @@ export enum ExecutableState {
    * @generated from enum value: EXECUTABLE_STATE_ENDED = 3;
    */
   ENDED = 3,
+
+  /**
+   * It ended, and will be started again.
+   *
+   * @generated from enum value: EXECUTABLE_STATE_RESTARTING = 4;
+   */
+  RESTARTING = 4,
 }
 
 /**
  * Describes the enum aurae.cells.v0.ExecutableState.
  */
 export declare const ExecutableStateSchema: GenEnum<ExecutableState>;
+
+/**
+ * What happened.
+ *
+ * @generated from enum aurae.cells.v0.ChangeKind
+ */
+export enum ChangeKind {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: CHANGE_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The cell was made.
+   *
+   * @generated from enum value: CHANGE_KIND_CELL_ALLOCATED = 1;
+   */
+  CELL_ALLOCATED = 1,
+
+  /**
+   * The cell's daemon ended, and what was left in it was killed.
+   *
+   * @generated from enum value: CHANGE_KIND_CELL_FAILED = 2;
+   */
+  CELL_FAILED = 2,
+
+  /**
+   * The cell is gone.
+   *
+   * @generated from enum value: CHANGE_KIND_CELL_FREED = 3;
+   */
+  CELL_FREED = 3,
+
+  /**
+   * The cell stands still.
+   *
+   * @generated from enum value: CHANGE_KIND_CELL_FROZEN = 4;
+   */
+  CELL_FROZEN = 4,
+
+  /**
+   * The cell goes on.
+   *
+   * @generated from enum value: CHANGE_KIND_CELL_THAWED = 5;
+   */
+  CELL_THAWED = 5,
+
+  /**
+   * The cell's limits were changed.
+   *
+   * @generated from enum value: CHANGE_KIND_CELL_UPDATED = 6;
+   */
+  CELL_UPDATED = 6,
+
+  /**
+   * The executable was started.
+   *
+   * @generated from enum value: CHANGE_KIND_EXECUTABLE_STARTED = 7;
+   */
+  EXECUTABLE_STARTED = 7,
+
+  /**
+   * The executable ended.
+   *
+   * @generated from enum value: CHANGE_KIND_EXECUTABLE_ENDED = 8;
+   */
+  EXECUTABLE_ENDED = 8,
+
+  /**
+   * The executable was started again.
+   *
+   * @generated from enum value: CHANGE_KIND_EXECUTABLE_RESTARTED = 9;
+   */
+  EXECUTABLE_RESTARTED = 9,
+
+  /**
+   * The OOM killer ended a process of the executable.
+   *
+   * @generated from enum value: CHANGE_KIND_EXECUTABLE_OOM_KILLED = 10;
+   */
+  EXECUTABLE_OOM_KILLED = 10,
+
+  /**
+   * Changes were missed that cannot be counted, as the daemon was started anew: `List` again.
+   *
+   * @generated from enum value: CHANGE_KIND_RESYNC = 11;
+   */
+  RESYNC = 11,
+}
+
+/**
+ * Describes the enum aurae.cells.v0.ChangeKind.
+ */
+export declare const ChangeKindSchema: GenEnum<ChangeKind>;
 
 /**
  * Cells and the executables in them.
@@ -1320,9 +2586,13 @@ export declare const CellService: GenService<{
    * Makes a cell: its cgroup with the limits asked for, its namespaces, and the daemon inside.
    * When it answers, the cell takes executables. On any error nothing is left behind.
    *
-   * Errors: ALREADY_EXISTS when the name is taken; NOT_FOUND when an ancestor of the cell does not
-   * exist (it is named); UNIMPLEMENTED for a cell inside a cell, for now; FAILED_PRECONDITION for a value out of range, a
-   * cpu that does not exist, or a limit whose cgroup controller this node lacks (it is named).
+   * A cell inside a cell is started by the daemon of the cell around it, in its namespaces and
+   * below its limits.
+   *
+   * Errors: ALREADY_EXISTS when the name is taken; ABORTED when a cell of that name is being freed;
+   * NOT_FOUND when an ancestor of the cell does not exist (it is named); FAILED_PRECONDITION for a
+   * value out of range, a cpu that does not exist, or a limit whose cgroup controller this node
+   * lacks (it is named).
    *
    * @generated from rpc aurae.cells.v0.CellService.Allocate
    */
@@ -1332,8 +2602,9 @@ export declare const CellService: GenService<{
     output: typeof CellServiceAllocateResponseSchema;
   },
   /**
-   * Ends a cell: stops its executables as `Stop` does, all at once, then kills what is left, and
-   * removes the cgroup. When it answers, no process of the cell exists any more.
+   * Ends a cell and the cells inside it, deepest first: stops its executables as `Stop` does, all at
+   * once, then kills what is left, and removes the cgroup. When it answers, no process of the cell
+   * exists any more. A frozen cell is thawed for that.
    *
    * Errors: NOT_FOUND when there is no such cell.
    *
@@ -1359,9 +2630,9 @@ export declare const CellService: GenService<{
     output: typeof CellServiceStartResponseSchema;
   },
   /**
-   * Stops an executable: SIGTERM to every process of its tree, and after the grace period SIGKILL
-   * (`cgroup.kill`). When it answers, no process of the tree exists any more. An executable that has
-   * ended already is stopped.
+   * Stops an executable: its stop signal to every process of its tree, and after the grace period
+   * SIGKILL (`cgroup.kill`). When it answers, no process of the tree exists any more, and it is not
+   * started again, whatever its restart policy. An executable that has ended already is stopped.
    *
    * Errors: NOT_FOUND when the cell or the executable does not exist.
    *
@@ -1373,7 +2644,8 @@ export declare const CellService: GenService<{
     output: typeof CellServiceStopResponseSchema;
   },
   /**
-   * Lists the cells of the daemon that answers, in the order of their names.
+   * Lists the cells of the daemon that answers, and the cells inside them, in the order of their
+   * names.
    *
    * @generated from rpc aurae.cells.v0.CellService.List
    */
@@ -1395,7 +2667,8 @@ export declare const CellService: GenService<{
     output: typeof CellServiceInspectResponseSchema;
   },
   /**
-   * Answers when an executable has ended, with how it ended; at once if it has ended already.
+   * Answers when an executable has ended and will not be started again, with how it ended; at once
+   * if that is so already.
    * The caller's deadline bounds the wait.
    *
    * Errors: NOT_FOUND when the cell or the executable does not exist; UNAVAILABLE when the cell was
@@ -1420,6 +2693,119 @@ export declare const CellService: GenService<{
     methodKind: "unary";
     input: typeof CellServiceSignalRequestSchema;
     output: typeof CellServiceSignalResponseSchema;
+  },
+  /**
+   * Stops every process of a cell, and of the cells inside it, where it stands (`cgroup.freeze`), but
+   * for the daemons. When it answers, they stand still. A frozen cell is not frozen again.
+   *
+   * Errors: NOT_FOUND when there is no such cell; UNAVAILABLE when its processes do not come to stand
+   * in 10 s (it is thawed then).
+   *
+   * @generated from rpc aurae.cells.v0.CellService.Freeze
+   */
+  freeze: {
+    methodKind: "unary";
+    input: typeof CellServiceFreezeRequestSchema;
+    output: typeof CellServiceFreezeResponseSchema;
+  },
+  /**
+   * Lets a frozen cell go on. A cell that is not frozen goes on anyway.
+   *
+   * Errors: NOT_FOUND when there is no such cell.
+   *
+   * @generated from rpc aurae.cells.v0.CellService.Thaw
+   */
+  thaw: {
+    methodKind: "unary";
+    input: typeof CellServiceThawRequestSchema;
+    output: typeof CellServiceThawResponseSchema;
+  },
+  /**
+   * Changes the limits of a cell in place: all of what is asked for, or nothing.
+   *
+   * Errors: NOT_FOUND when there is no such cell; FAILED_PRECONDITION for a value out of range, for an
+   * isolation that is not what the cell has, and for a `memory.max` below what is in use (the text has
+   * both figures).
+   *
+   * @generated from rpc aurae.cells.v0.CellService.Update
+   */
+  update: {
+    methodKind: "unary";
+    input: typeof CellServiceUpdateRequestSchema;
+    output: typeof CellServiceUpdateResponseSchema;
+  },
+  /**
+   * Runs a command in the zone that answers, in its namespaces and limits, with the caller's input and
+   * output, and answers how it ended. The command and what it started are killed when the call ends
+   * before the command does. The first message is `start`.
+   *
+   * Errors: FAILED_PRECONDITION for a bad field, when the zone is frozen, or when a message comes that
+   * must not come now; NOT_FOUND and PERMISSION_DENIED as at `Start`; UNAVAILABLE when the zone is
+   * ending; RESOURCE_EXHAUSTED when 256 commands run in the zone already.
+   *
+   * @generated from rpc aurae.cells.v0.CellService.Exec
+   */
+  exec: {
+    methodKind: "bidi_streaming";
+    input: typeof CellServiceExecRequestSchema;
+    output: typeof CellServiceExecResponseSchema;
+  },
+  /**
+   * Connects the caller to an executable that was started with `stdin` or `terminal`: to its input,
+   * and to the output that comes from now on. The executable goes on when the call ends. The first
+   * message is `start`.
+   *
+   * Errors: NOT_FOUND when there is no such executable; FAILED_PRECONDITION when it has ended, or was
+   * started with neither; RESOURCE_EXHAUSTED when 16 are attached to it already.
+   *
+   * @generated from rpc aurae.cells.v0.CellService.Attach
+   */
+  attach: {
+    methodKind: "bidi_streaming";
+    input: typeof CellServiceAttachRequestSchema;
+    output: typeof CellServiceAttachResponseSchema;
+  },
+  /**
+   * Writes a file, or a tree of files, in the zone that answers. Each file appears under its name
+   * when it is whole; on an error no half file is left, and what was whole before stays. No link on
+   * the way leads outside the target. The first message is `start`; then each entry, a directory
+   * before what is in it, and after each regular file its bytes.
+   *
+   * Errors: NOT_FOUND when the target's directory does not exist; ALREADY_EXISTS when something of
+   * another kind has the name; FAILED_PRECONDITION for a bad path or an entry out of order;
+   * RESOURCE_EXHAUSTED when the disk is full.
+   *
+   * @generated from rpc aurae.cells.v0.CellService.CopyIn
+   */
+  copyIn: {
+    methodKind: "client_streaming";
+    input: typeof CellServiceCopyInRequestSchema;
+    output: typeof CellServiceCopyInResponseSchema;
+  },
+  /**
+   * Reads a file, or a tree of files, of the zone that answers. Links are told as links, and none is
+   * followed below the source. The entries come as `CopyIn` takes them.
+   *
+   * Errors: NOT_FOUND when there is no such file; PERMISSION_DENIED when it may not be read.
+   *
+   * @generated from rpc aurae.cells.v0.CellService.CopyOut
+   */
+  copyOut: {
+    methodKind: "server_streaming";
+    input: typeof CellServiceCopyOutRequestSchema;
+    output: typeof CellServiceCopyOutResponseSchema;
+  },
+  /**
+   * Streams every change in the zone that answers and in the zones inside it: what was kept, or what
+   * came after a given change, and then what comes. Some thousand changes are kept; whoever is further
+   * behind is told how many it missed, or that they cannot be counted, and should then `List` again.
+   *
+   * @generated from rpc aurae.cells.v0.CellService.Watch
+   */
+  watch: {
+    methodKind: "server_streaming";
+    input: typeof CellServiceWatchRequestSchema;
+    output: typeof CellServiceWatchResponseSchema;
   },
 }>;
 

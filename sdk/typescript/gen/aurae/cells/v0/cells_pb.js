@@ -4,12 +4,17 @@
 // runs as init and supervisor. Limits stand on the cell's cgroup; processes live in leaves below it
 // whose names start with `_`: `_auraed` for the daemon, `_exe.<name>` for each executable.
 //
+// Cells are inside cells to any depth up to 32. Any RPC, unary or streaming, may carry the request
+// metadata `aurae-zone: cells/web/cells/api`: the daemon that the client reached authorizes it, and
+// the daemon of that zone answers it. `cell_name: "web/api"` says the same.
+//
 // Status codes, for every RPC of this service:
 // - FAILED_PRECONDITION: a field fails validation; the text is `Field = <path>; <rule>`.
 // - NOT_FOUND: the cell or the executable does not exist.
 // - ALREADY_EXISTS: the name is taken.
 // - RESOURCE_EXHAUSTED: the kernel or a bound of the daemon said so.
-// - UNAVAILABLE: the cell's daemon cannot be reached.
+// - UNAVAILABLE: the cell's daemon cannot be reached, or the daemon is being replaced: try again.
+// - INVALID_ARGUMENT: `aurae-zone` is no zone path, or a path more than 32 deep.
 // - UNIMPLEMENTED: the daemon that was asked cannot do it; the text says what to use instead.
 // - INTERNAL: what else the kernel refused, with the kernel's own words.
 
@@ -24,7 +29,7 @@ import { file_google_protobuf_duration, file_google_protobuf_timestamp } from "@
  * Describes the file aurae/cells/v0/cells.proto.
  */
 export const file_aurae_cells_v0_cells = /*@__PURE__*/
-  fileDesc("ChphdXJhZS9jZWxscy92MC9jZWxscy5wcm90bxIOYXVyYWUuY2VsbHMudjAiQAoaQ2VsbFNlcnZpY2VBbGxvY2F0ZVJlcXVlc3QSIgoEY2VsbBgBIAEoCzIULmF1cmFlLmNlbGxzLnYwLkNlbGwiQwobQ2VsbFNlcnZpY2VBbGxvY2F0ZVJlc3BvbnNlEhEKCWNlbGxfbmFtZRgBIAEoCRIRCgljZ3JvdXBfdjIYAiABKAgiXgoWQ2VsbFNlcnZpY2VGcmVlUmVxdWVzdBITCgljZWxsX25hbWUYASABKAlCABIvCgxncmFjZV9wZXJpb2QYZCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iGQoXQ2VsbFNlcnZpY2VGcmVlUmVzcG9uc2UipQEKF0NlbGxTZXJ2aWNlU3RhcnRSZXF1ZXN0EhgKCWNlbGxfbmFtZRgBIAEoCUIASACIAQESLgoKZXhlY3V0YWJsZRgCIAEoCzIaLmF1cmFlLmNlbGxzLnYwLkV4ZWN1dGFibGUSEAoDdWlkGAMgASgNSAGIAQESEAoDZ2lkGAQgASgNSAKIAQFCDAoKX2NlbGxfbmFtZUIGCgRfdWlkQgYKBF9naWQiQQoYQ2VsbFNlcnZpY2VTdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoBRILCgN1aWQYAiABKA0SCwoDZ2lkGAMgASgNIowBChZDZWxsU2VydmljZVN0b3BSZXF1ZXN0EhgKCWNlbGxfbmFtZRgBIAEoCUIASACIAQESGQoPZXhlY3V0YWJsZV9uYW1lGAIgASgJQgASLwoMZ3JhY2VfcGVyaW9kGGQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQgwKCl9jZWxsX25hbWUiGQoXQ2VsbFNlcnZpY2VTdG9wUmVzcG9uc2UiGAoWQ2VsbFNlcnZpY2VMaXN0UmVxdWVzdCJHChdDZWxsU2VydmljZUxpc3RSZXNwb25zZRIsCgVjZWxscxgBIAMoCzIdLmF1cmFlLmNlbGxzLnYwLkNlbGxHcmFwaE5vZGUiZAoNQ2VsbEdyYXBoTm9kZRIiCgRjZWxsGAEgASgLMhQuYXVyYWUuY2VsbHMudjAuQ2VsbBIvCghjaGlsZHJlbhgCIAMoCzIdLmF1cmFlLmNlbGxzLnYwLkNlbGxHcmFwaE5vZGUisAIKBENlbGwSDgoEbmFtZRgBIAEoCUIAEioKA2NwdRgCIAEoCzIdLmF1cmFlLmNlbGxzLnYwLkNwdUNvbnRyb2xsZXISMAoGY3B1c2V0GAMgASgLMiAuYXVyYWUuY2VsbHMudjAuQ3B1c2V0Q29udHJvbGxlchIwCgZtZW1vcnkYBCABKAsyIC5hdXJhZS5jZWxscy52MC5NZW1vcnlDb250cm9sbGVyEhcKD2lzb2xhdGVfcHJvY2VzcxgKIAEoCBIXCg9pc29sYXRlX25ldHdvcmsYCyABKAgSLAoEcGlkcxhkIAEoCzIeLmF1cmFlLmNlbGxzLnYwLlBpZHNDb250cm9sbGVyEigKAmlvGGUgASgLMhwuYXVyYWUuY2VsbHMudjAuSW9Db250cm9sbGVyIo0BCg1DcHVDb250cm9sbGVyEhMKBndlaWdodBgBIAEoBEgAiAEBEhIKA21heBgCIAEoA0IASAGIAQESFQoGcGVyaW9kGAMgASgEQgBIAogBARIUCgVidXJzdBhkIAEoBEIASAOIAQFCCQoHX3dlaWdodEIGCgRfbWF4QgkKB19wZXJpb2RCCAoGX2J1cnN0IkoKEENwdXNldENvbnRyb2xsZXISEQoEY3B1cxgBIAEoCUgAiAEBEhEKBG1lbXMYAiABKAlIAYgBAUIHCgVfY3B1c0IHCgVfbWVtcyLQAQoQTWVtb3J5Q29udHJvbGxlchISCgNtaW4YASABKANCAEgAiAEBEhIKA2xvdxgCIAEoA0IASAGIAQESEwoEaGlnaBgDIAEoA0IASAKIAQESEgoDbWF4GAQgASgDQgBIA4gBARIXCghzd2FwX21heBhkIAEoA0IASASIAQESFgoJb29tX2dyb3VwGGUgASgISAWIAQFCBgoEX21pbkIGCgRfbG93QgcKBV9oaWdoQgYKBF9tYXhCCwoJX3N3YXBfbWF4QgwKCl9vb21fZ3JvdXAiKgoOUGlkc0NvbnRyb2xsZXISEAoDbWF4GAEgASgESACIAQFCBgoEX21heCJeCgxJb0NvbnRyb2xsZXISEwoGd2VpZ2h0GAEgASgNSACIAQESLgoHZGV2aWNlcxgCIAMoCzIdLmF1cmFlLmNlbGxzLnYwLklvRGV2aWNlTGltaXRCCQoHX3dlaWdodCKzAgoNSW9EZXZpY2VMaW1pdBIOCgZkZXZpY2UYASABKAkSJAoVcmVhZF9ieXRlc19wZXJfc2Vjb25kGAIgASgEQgBIAIgBARIlChZ3cml0ZV9ieXRlc19wZXJfc2Vjb25kGAMgASgEQgBIAYgBARInChpyZWFkX29wZXJhdGlvbnNfcGVyX3NlY29uZBgEIAEoBEgCiAEBEigKG3dyaXRlX29wZXJhdGlvbnNfcGVyX3NlY29uZBgFIAEoBEgDiAEBQhgKFl9yZWFkX2J5dGVzX3Blcl9zZWNvbmRCGQoXX3dyaXRlX2J5dGVzX3Blcl9zZWNvbmRCHQobX3JlYWRfb3BlcmF0aW9uc19wZXJfc2Vjb25kQh4KHF93cml0ZV9vcGVyYXRpb25zX3Blcl9zZWNvbmQi9wEKCkV4ZWN1dGFibGUSDgoEbmFtZRgBIAEoCUIAEg8KB2NvbW1hbmQYAiABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSDAoEYXJncxhkIAMoCRIwCgNlbnYYZSADKAsyIy5hdXJhZS5jZWxscy52MC5FeGVjdXRhYmxlLkVudkVudHJ5EhkKEXdvcmtpbmdfZGlyZWN0b3J5GGYgASgJEhsKDGxvZ19jYXBhY2l0eRhnIAEoBEIASACIAQEaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIPCg1fbG9nX2NhcGFjaXR5IkMKGUNlbGxTZXJ2aWNlSW5zcGVjdFJlcXVlc3QSGAoJY2VsbF9uYW1lGAEgASgJQgBIAIgBAUIMCgpfY2VsbF9uYW1lIt8BChpDZWxsU2VydmljZUluc3BlY3RSZXNwb25zZRIiCgRjZWxsGAEgASgLMhQuYXVyYWUuY2VsbHMudjAuQ2VsbBIoCgV1c2FnZRgCIAEoCzIZLmF1cmFlLmNlbGxzLnYwLkNlbGxVc2FnZRI1CgtleGVjdXRhYmxlcxgDIAMoCzIgLmF1cmFlLmNlbGxzLnYwLkV4ZWN1dGFibGVTdGF0dXMSEwoLY2dyb3VwX3BhdGgYBCABKAkSEgoKZGFlbW9uX3BpZBgFIAEoBRITCgtjb250cm9sbGVycxgGIAMoCSKaAgoJQ2VsbFVzYWdlEiUKA2NwdRgBIAEoCzIYLmF1cmFlLmNlbGxzLnYwLkNwdVVzYWdlEisKBm1lbW9yeRgCIAEoCzIbLmF1cmFlLmNlbGxzLnYwLk1lbW9yeVVzYWdlEicKBHBpZHMYAyABKAsyGS5hdXJhZS5jZWxscy52MC5QaWRzVXNhZ2USLgoMY3B1X3ByZXNzdXJlGAQgASgLMhguYXVyYWUuY2VsbHMudjAuUHJlc3N1cmUSMQoPbWVtb3J5X3ByZXNzdXJlGAUgASgLMhguYXVyYWUuY2VsbHMudjAuUHJlc3N1cmUSLQoLaW9fcHJlc3N1cmUYBiABKAsyGC5hdXJhZS5jZWxscy52MC5QcmVzc3VyZSJ+CghDcHVVc2FnZRIPCgV1c2FnZRgBIAEoBEIAEg4KBHVzZXIYAiABKARCABIQCgZzeXN0ZW0YAyABKARCABIPCgdwZXJpb2RzGAQgASgEEhkKEXRocm90dGxlZF9wZXJpb2RzGAUgASgEEhMKCXRocm90dGxlZBgGIAEoBEIAIpoBCgtNZW1vcnlVc2FnZRIRCgdjdXJyZW50GAEgASgEQgASEwoEcGVhaxgCIAEoBEIASACIAQESGwoMc3dhcF9jdXJyZW50GAMgASgEQgBIAYgBARIsCgZldmVudHMYBCABKAsyHC5hdXJhZS5jZWxscy52MC5NZW1vcnlFdmVudHNCBwoFX3BlYWtCDwoNX3N3YXBfY3VycmVudCJVCgxNZW1vcnlFdmVudHMSCwoDbG93GAEgASgEEgwKBGhpZ2gYAiABKAQSCwoDbWF4GAMgASgEEgsKA29vbRgEIAEoBBIQCghvb21fa2lsbBgFIAEoBCItCglQaWRzVXNhZ2USDwoHY3VycmVudBgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEImIKCFByZXNzdXJlEioKBHNvbWUYASABKAsyHC5hdXJhZS5jZWxscy52MC5QcmVzc3VyZUxpbmUSKgoEZnVsbBgCIAEoCzIcLmF1cmFlLmNlbGxzLnYwLlByZXNzdXJlTGluZSJNCgxQcmVzc3VyZUxpbmUSDQoFYXZnMTAYASABKAESDQoFYXZnNjAYAiABKAESDgoGYXZnMzAwGAMgASgBEg8KBXRvdGFsGAQgASgEQgAiqQIKEEV4ZWN1dGFibGVTdGF0dXMSDAoEbmFtZRgBIAEoCRIuCgVzdGF0ZRgCIAEoDjIfLmF1cmFlLmNlbGxzLnYwLkV4ZWN1dGFibGVTdGF0ZRILCgNwaWQYAyABKAUSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4aXRfc3RhdHVzGAYgASgLMhouYXVyYWUuY2VsbHMudjAuRXhpdFN0YXR1cxITCgtkZXNjcmlwdGlvbhgHIAEoCRIMCgRhcmdzGAggAygJEgsKA3VpZBgJIAEoDRILCgNnaWQYCiABKA0iTgoKRXhpdFN0YXR1cxIOCgRjb2RlGAEgASgFSAASEgoGc2lnbmFsGAIgASgFQgBIABISCgpvb21fa2lsbGVkGAMgASgIQggKBnJlYXNvbiJbChZDZWxsU2VydmljZVdhaXRSZXF1ZXN0EhgKCWNlbGxfbmFtZRgBIAEoCUIASACIAQESGQoPZXhlY3V0YWJsZV9uYW1lGAIgASgJQgBCDAoKX2NlbGxfbmFtZSJPChdDZWxsU2VydmljZVdhaXRSZXNwb25zZRI0CgpleGVjdXRhYmxlGAEgASgLMiAuYXVyYWUuY2VsbHMudjAuRXhlY3V0YWJsZVN0YXR1cyJ9ChhDZWxsU2VydmljZVNpZ25hbFJlcXVlc3QSGAoJY2VsbF9uYW1lGAEgASgJQgBIAIgBARIZCg9leGVjdXRhYmxlX25hbWUYAiABKAlCABIQCgZzaWduYWwYAyABKAVCABIMCgR0cmVlGAQgASgIQgwKCl9jZWxsX25hbWUiGwoZQ2VsbFNlcnZpY2VTaWduYWxSZXNwb25zZSqMAQoPRXhlY3V0YWJsZVN0YXRlEiAKHEVYRUNVVEFCTEVfU1RBVEVfVU5TUEVDSUZJRUQQABIcChhFWEVDVVRBQkxFX1NUQVRFX1JVTk5JTkcQARIdChlFWEVDVVRBQkxFX1NUQVRFX1NUT1BQSU5HEAISGgoWRVhFQ1VUQUJMRV9TVEFURV9FTkRFRBADMvUFCgtDZWxsU2VydmljZRJjCghBbGxvY2F0ZRIqLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQWxsb2NhdGVSZXF1ZXN0GisuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VBbGxvY2F0ZVJlc3BvbnNlElcKBEZyZWUSJi5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZUZyZWVSZXF1ZXN0GicuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VGcmVlUmVzcG9uc2USWgoFU3RhcnQSJy5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVN0YXJ0UmVxdWVzdBooLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlU3RhcnRSZXNwb25zZRJXCgRTdG9wEiYuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VTdG9wUmVxdWVzdBonLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlU3RvcFJlc3BvbnNlElcKBExpc3QSJi5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZUxpc3RSZXF1ZXN0GicuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VMaXN0UmVzcG9uc2USYAoHSW5zcGVjdBIpLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlSW5zcGVjdFJlcXVlc3QaKi5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZUluc3BlY3RSZXNwb25zZRJXCgRXYWl0EiYuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VXYWl0UmVxdWVzdBonLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlV2FpdFJlc3BvbnNlEl0KBlNpZ25hbBIoLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlU2lnbmFsUmVxdWVzdBopLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlU2lnbmFsUmVzcG9uc2UaAGIGcHJvdG8z", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChphdXJhZS9jZWxscy92MC9jZWxscy5wcm90bxIOYXVyYWUuY2VsbHMudjAiQAoaQ2VsbFNlcnZpY2VBbGxvY2F0ZVJlcXVlc3QSIgoEY2VsbBgBIAEoCzIULmF1cmFlLmNlbGxzLnYwLkNlbGwiQwobQ2VsbFNlcnZpY2VBbGxvY2F0ZVJlc3BvbnNlEhEKCWNlbGxfbmFtZRgBIAEoCRIRCgljZ3JvdXBfdjIYAiABKAgiXgoWQ2VsbFNlcnZpY2VGcmVlUmVxdWVzdBITCgljZWxsX25hbWUYASABKAlCABIvCgxncmFjZV9wZXJpb2QYZCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iGQoXQ2VsbFNlcnZpY2VGcmVlUmVzcG9uc2UipQEKF0NlbGxTZXJ2aWNlU3RhcnRSZXF1ZXN0EhgKCWNlbGxfbmFtZRgBIAEoCUIASACIAQESLgoKZXhlY3V0YWJsZRgCIAEoCzIaLmF1cmFlLmNlbGxzLnYwLkV4ZWN1dGFibGUSEAoDdWlkGAMgASgNSAGIAQESEAoDZ2lkGAQgASgNSAKIAQFCDAoKX2NlbGxfbmFtZUIGCgRfdWlkQgYKBF9naWQiVQoYQ2VsbFNlcnZpY2VTdGFydFJlc3BvbnNlEgsKA3BpZBgBIAEoBRILCgN1aWQYAiABKA0SCwoDZ2lkGAMgASgNEhIKCm91dGVyX3BpZHMYZCADKAUijAEKFkNlbGxTZXJ2aWNlU3RvcFJlcXVlc3QSGAoJY2VsbF9uYW1lGAEgASgJQgBIAIgBARIZCg9leGVjdXRhYmxlX25hbWUYAiABKAlCABIvCgxncmFjZV9wZXJpb2QYZCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDAoKX2NlbGxfbmFtZSIZChdDZWxsU2VydmljZVN0b3BSZXNwb25zZSIYChZDZWxsU2VydmljZUxpc3RSZXF1ZXN0IkcKF0NlbGxTZXJ2aWNlTGlzdFJlc3BvbnNlEiwKBWNlbGxzGAEgAygLMh0uYXVyYWUuY2VsbHMudjAuQ2VsbEdyYXBoTm9kZSKeAQoNQ2VsbEdyYXBoTm9kZRIiCgRjZWxsGAEgASgLMhQuYXVyYWUuY2VsbHMudjAuQ2VsbBIvCghjaGlsZHJlbhgCIAMoCzIdLmF1cmFlLmNlbGxzLnYwLkNlbGxHcmFwaE5vZGUSKAoFc3RhdGUYZCABKA4yGS5hdXJhZS5jZWxscy52MC5DZWxsU3RhdGUSDgoGcmVhc29uGGUgASgJIsQCCgRDZWxsEg4KBG5hbWUYASABKAlCABIqCgNjcHUYAiABKAsyHS5hdXJhZS5jZWxscy52MC5DcHVDb250cm9sbGVyEjAKBmNwdXNldBgDIAEoCzIgLmF1cmFlLmNlbGxzLnYwLkNwdXNldENvbnRyb2xsZXISMAoGbWVtb3J5GAQgASgLMiAuYXVyYWUuY2VsbHMudjAuTWVtb3J5Q29udHJvbGxlchIXCg9pc29sYXRlX3Byb2Nlc3MYCiABKAgSFwoPaXNvbGF0ZV9uZXR3b3JrGAsgASgIEiwKBHBpZHMYZCABKAsyHi5hdXJhZS5jZWxscy52MC5QaWRzQ29udHJvbGxlchIoCgJpbxhlIAEoCzIcLmF1cmFlLmNlbGxzLnYwLklvQ29udHJvbGxlchISCgphcGlfc29ja2V0GGYgASgIIo0BCg1DcHVDb250cm9sbGVyEhMKBndlaWdodBgBIAEoBEgAiAEBEhIKA21heBgCIAEoA0IASAGIAQESFQoGcGVyaW9kGAMgASgEQgBIAogBARIUCgVidXJzdBhkIAEoBEIASAOIAQFCCQoHX3dlaWdodEIGCgRfbWF4QgkKB19wZXJpb2RCCAoGX2J1cnN0IkoKEENwdXNldENvbnRyb2xsZXISEQoEY3B1cxgBIAEoCUgAiAEBEhEKBG1lbXMYAiABKAlIAYgBAUIHCgVfY3B1c0IHCgVfbWVtcyLQAQoQTWVtb3J5Q29udHJvbGxlchISCgNtaW4YASABKANCAEgAiAEBEhIKA2xvdxgCIAEoA0IASAGIAQESEwoEaGlnaBgDIAEoA0IASAKIAQESEgoDbWF4GAQgASgDQgBIA4gBARIXCghzd2FwX21heBhkIAEoA0IASASIAQESFgoJb29tX2dyb3VwGGUgASgISAWIAQFCBgoEX21pbkIGCgRfbG93QgcKBV9oaWdoQgYKBF9tYXhCCwoJX3N3YXBfbWF4QgwKCl9vb21fZ3JvdXAiKgoOUGlkc0NvbnRyb2xsZXISEAoDbWF4GAEgASgESACIAQFCBgoEX21heCJeCgxJb0NvbnRyb2xsZXISEwoGd2VpZ2h0GAEgASgNSACIAQESLgoHZGV2aWNlcxgCIAMoCzIdLmF1cmFlLmNlbGxzLnYwLklvRGV2aWNlTGltaXRCCQoHX3dlaWdodCKzAgoNSW9EZXZpY2VMaW1pdBIOCgZkZXZpY2UYASABKAkSJAoVcmVhZF9ieXRlc19wZXJfc2Vjb25kGAIgASgEQgBIAIgBARIlChZ3cml0ZV9ieXRlc19wZXJfc2Vjb25kGAMgASgEQgBIAYgBARInChpyZWFkX29wZXJhdGlvbnNfcGVyX3NlY29uZBgEIAEoBEgCiAEBEigKG3dyaXRlX29wZXJhdGlvbnNfcGVyX3NlY29uZBgFIAEoBEgDiAEBQhgKFl9yZWFkX2J5dGVzX3Blcl9zZWNvbmRCGQoXX3dyaXRlX2J5dGVzX3Blcl9zZWNvbmRCHQobX3JlYWRfb3BlcmF0aW9uc19wZXJfc2Vjb25kQh4KHF93cml0ZV9vcGVyYXRpb25zX3Blcl9zZWNvbmQiyAMKCkV4ZWN1dGFibGUSDgoEbmFtZRgBIAEoCUIAEg8KB2NvbW1hbmQYAiABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSDAoEYXJncxhkIAMoCRIwCgNlbnYYZSADKAsyIy5hdXJhZS5jZWxscy52MC5FeGVjdXRhYmxlLkVudkVudHJ5EhkKEXdvcmtpbmdfZGlyZWN0b3J5GGYgASgJEhsKDGxvZ19jYXBhY2l0eRhnIAEoBEIASACIAQESDQoFc3RkaW4YaCABKAgSLgoIdGVybWluYWwYaSABKAsyHC5hdXJhZS5jZWxscy52MC5UZXJtaW5hbFNpemUSLgoHcmVzdGFydBhqIAEoCzIdLmF1cmFlLmNlbGxzLnYwLlJlc3RhcnRQb2xpY3kSGgoLc3RvcF9zaWduYWwYayABKAVCAEgBiAEBEjQKEXN0b3BfZ3JhY2VfcGVyaW9kGGwgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGioKCEVudkVudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAFCDwoNX2xvZ19jYXBhY2l0eUIOCgxfc3RvcF9zaWduYWwiLQoMVGVybWluYWxTaXplEgwKBHJvd3MYASABKA0SDwoHY29sdW1ucxgCIAEoDSKAAgoNUmVzdGFydFBvbGljeRIzCgljb25kaXRpb24YASABKA4yIC5hdXJhZS5jZWxscy52MC5SZXN0YXJ0Q29uZGl0aW9uEhkKDG1heF9yZXN0YXJ0cxgCIAEoDUgAiAEBEi4KC21pbl9iYWNrb2ZmGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC21heF9iYWNrb2ZmGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEi4KC3Jlc2V0X2FmdGVyGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg8KDV9tYXhfcmVzdGFydHMiQwoZQ2VsbFNlcnZpY2VJbnNwZWN0UmVxdWVzdBIYCgljZWxsX25hbWUYASABKAlCAEgAiAEBQgwKCl9jZWxsX25hbWUimQIKGkNlbGxTZXJ2aWNlSW5zcGVjdFJlc3BvbnNlEiIKBGNlbGwYASABKAsyFC5hdXJhZS5jZWxscy52MC5DZWxsEigKBXVzYWdlGAIgASgLMhkuYXVyYWUuY2VsbHMudjAuQ2VsbFVzYWdlEjUKC2V4ZWN1dGFibGVzGAMgAygLMiAuYXVyYWUuY2VsbHMudjAuRXhlY3V0YWJsZVN0YXR1cxITCgtjZ3JvdXBfcGF0aBgEIAEoCRISCgpkYWVtb25fcGlkGAUgASgFEhMKC2NvbnRyb2xsZXJzGAYgAygJEigKBXN0YXRlGAcgASgOMhkuYXVyYWUuY2VsbHMudjAuQ2VsbFN0YXRlEg4KBnJlYXNvbhgIIAEoCSKaAgoJQ2VsbFVzYWdlEiUKA2NwdRgBIAEoCzIYLmF1cmFlLmNlbGxzLnYwLkNwdVVzYWdlEisKBm1lbW9yeRgCIAEoCzIbLmF1cmFlLmNlbGxzLnYwLk1lbW9yeVVzYWdlEicKBHBpZHMYAyABKAsyGS5hdXJhZS5jZWxscy52MC5QaWRzVXNhZ2USLgoMY3B1X3ByZXNzdXJlGAQgASgLMhguYXVyYWUuY2VsbHMudjAuUHJlc3N1cmUSMQoPbWVtb3J5X3ByZXNzdXJlGAUgASgLMhguYXVyYWUuY2VsbHMudjAuUHJlc3N1cmUSLQoLaW9fcHJlc3N1cmUYBiABKAsyGC5hdXJhZS5jZWxscy52MC5QcmVzc3VyZSJ+CghDcHVVc2FnZRIPCgV1c2FnZRgBIAEoBEIAEg4KBHVzZXIYAiABKARCABIQCgZzeXN0ZW0YAyABKARCABIPCgdwZXJpb2RzGAQgASgEEhkKEXRocm90dGxlZF9wZXJpb2RzGAUgASgEEhMKCXRocm90dGxlZBgGIAEoBEIAIpoBCgtNZW1vcnlVc2FnZRIRCgdjdXJyZW50GAEgASgEQgASEwoEcGVhaxgCIAEoBEIASACIAQESGwoMc3dhcF9jdXJyZW50GAMgASgEQgBIAYgBARIsCgZldmVudHMYBCABKAsyHC5hdXJhZS5jZWxscy52MC5NZW1vcnlFdmVudHNCBwoFX3BlYWtCDwoNX3N3YXBfY3VycmVudCJVCgxNZW1vcnlFdmVudHMSCwoDbG93GAEgASgEEgwKBGhpZ2gYAiABKAQSCwoDbWF4GAMgASgEEgsKA29vbRgEIAEoBBIQCghvb21fa2lsbBgFIAEoBCItCglQaWRzVXNhZ2USDwoHY3VycmVudBgBIAEoBBIPCgdyZWZ1c2VkGAIgASgEImIKCFByZXNzdXJlEioKBHNvbWUYASABKAsyHC5hdXJhZS5jZWxscy52MC5QcmVzc3VyZUxpbmUSKgoEZnVsbBgCIAEoCzIcLmF1cmFlLmNlbGxzLnYwLlByZXNzdXJlTGluZSJNCgxQcmVzc3VyZUxpbmUSDQoFYXZnMTAYASABKAESDQoFYXZnNjAYAiABKAESDgoGYXZnMzAwGAMgASgBEg8KBXRvdGFsGAQgASgEQgAihAMKEEV4ZWN1dGFibGVTdGF0dXMSDAoEbmFtZRgBIAEoCRIuCgVzdGF0ZRgCIAEoDjIfLmF1cmFlLmNlbGxzLnYwLkV4ZWN1dGFibGVTdGF0ZRILCgNwaWQYAyABKAUSLgoKc3RhcnRfdGltZRgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC2V4aXRfc3RhdHVzGAYgASgLMhouYXVyYWUuY2VsbHMudjAuRXhpdFN0YXR1cxITCgtkZXNjcmlwdGlvbhgHIAEoCRIMCgRhcmdzGAggAygJEgsKA3VpZBgJIAEoDRILCgNnaWQYCiABKA0SEAoIcmVzdGFydHMYCyABKA0SMwoPbmV4dF9zdGFydF90aW1lGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBISCgpvdXRlcl9waWRzGA0gAygFIk4KCkV4aXRTdGF0dXMSDgoEY29kZRgBIAEoBUgAEhIKBnNpZ25hbBgCIAEoBUIASAASEgoKb29tX2tpbGxlZBgDIAEoCEIICgZyZWFzb24iWwoWQ2VsbFNlcnZpY2VXYWl0UmVxdWVzdBIYCgljZWxsX25hbWUYASABKAlCAEgAiAEBEhkKD2V4ZWN1dGFibGVfbmFtZRgCIAEoCUIAQgwKCl9jZWxsX25hbWUiTwoXQ2VsbFNlcnZpY2VXYWl0UmVzcG9uc2USNAoKZXhlY3V0YWJsZRgBIAEoCzIgLmF1cmFlLmNlbGxzLnYwLkV4ZWN1dGFibGVTdGF0dXMifQoYQ2VsbFNlcnZpY2VTaWduYWxSZXF1ZXN0EhgKCWNlbGxfbmFtZRgBIAEoCUIASACIAQESGQoPZXhlY3V0YWJsZV9uYW1lGAIgASgJQgASEAoGc2lnbmFsGAMgASgFQgASDAoEdHJlZRgEIAEoCEIMCgpfY2VsbF9uYW1lIhsKGUNlbGxTZXJ2aWNlU2lnbmFsUmVzcG9uc2UiLwoYQ2VsbFNlcnZpY2VGcmVlemVSZXF1ZXN0EhMKCWNlbGxfbmFtZRgBIAEoCUIAIhsKGUNlbGxTZXJ2aWNlRnJlZXplUmVzcG9uc2UiLQoWQ2VsbFNlcnZpY2VUaGF3UmVxdWVzdBITCgljZWxsX25hbWUYASABKAlCACIZChdDZWxsU2VydmljZVRoYXdSZXNwb25zZSJNChhDZWxsU2VydmljZVVwZGF0ZVJlcXVlc3QSIgoEY2VsbBgBIAEoCzIULmF1cmFlLmNlbGxzLnYwLkNlbGwSDQoFY2xlYXIYAiADKAkiPwoZQ2VsbFNlcnZpY2VVcGRhdGVSZXNwb25zZRIiCgRjZWxsGAEgASgLMhQuYXVyYWUuY2VsbHMudjAuQ2VsbCLRAQoWQ2VsbFNlcnZpY2VFeGVjUmVxdWVzdBIqCgVzdGFydBgBIAEoCzIZLmF1cmFlLmNlbGxzLnYwLkV4ZWNTdGFydEgAEg8KBXN0ZGluGAIgASgMSAASLQoJc3RkaW5fZW5kGAMgASgLMhguYXVyYWUuY2VsbHMudjAuU3RkaW5FbmRIABIuCgZyZXNpemUYBCABKAsyHC5hdXJhZS5jZWxscy52MC5UZXJtaW5hbFNpemVIABIQCgZzaWduYWwYBSABKAVIAEIJCgdtZXNzYWdlIoQCCglFeGVjU3RhcnQSDAoEYXJncxgBIAMoCRIvCgNlbnYYAiADKAsyIi5hdXJhZS5jZWxscy52MC5FeGVjU3RhcnQuRW52RW50cnkSGQoRd29ya2luZ19kaXJlY3RvcnkYAyABKAkSEAoDdWlkGAQgASgNSACIAQESEAoDZ2lkGAUgASgNSAGIAQESDQoFc3RkaW4YBiABKAgSLgoIdGVybWluYWwYByABKAsyHC5hdXJhZS5jZWxscy52MC5UZXJtaW5hbFNpemUaKgoIRW52RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIGCgRfdWlkQgYKBF9naWQiCgoIU3RkaW5FbmQiqwEKF0NlbGxTZXJ2aWNlRXhlY1Jlc3BvbnNlEi4KB3N0YXJ0ZWQYASABKAsyGy5hdXJhZS5jZWxscy52MC5FeGVjU3RhcnRlZEgAEhAKBnN0ZG91dBgCIAEoDEgAEhAKBnN0ZGVychgDIAEoDEgAEjEKC2V4aXRfc3RhdHVzGAQgASgLMhouYXVyYWUuY2VsbHMudjAuRXhpdFN0YXR1c0gAQgkKB21lc3NhZ2UiGgoLRXhlY1N0YXJ0ZWQSCwoDcGlkGAEgASgFItUBChhDZWxsU2VydmljZUF0dGFjaFJlcXVlc3QSLAoFc3RhcnQYASABKAsyGy5hdXJhZS5jZWxscy52MC5BdHRhY2hTdGFydEgAEg8KBXN0ZGluGAIgASgMSAASLQoJc3RkaW5fZW5kGAMgASgLMhguYXVyYWUuY2VsbHMudjAuU3RkaW5FbmRIABIuCgZyZXNpemUYBCABKAsyHC5hdXJhZS5jZWxscy52MC5UZXJtaW5hbFNpemVIABIQCgZzaWduYWwYBSABKAVIAEIJCgdtZXNzYWdlIiYKC0F0dGFjaFN0YXJ0EhcKD2V4ZWN1dGFibGVfbmFtZRgBIAEoCSLDAQoZQ2VsbFNlcnZpY2VBdHRhY2hSZXNwb25zZRIsCghhdHRhY2hlZBgBIAEoCzIYLmF1cmFlLmNlbGxzLnYwLkF0dGFjaGVkSAASEAoGc3Rkb3V0GAIgASgMSAASEAoGc3RkZXJyGAMgASgMSAASFgoMbWlzc2VkX2J5dGVzGAQgASgESAASMQoLZXhpdF9zdGF0dXMYBSABKAsyGi5hdXJhZS5jZWxscy52MC5FeGl0U3RhdHVzSABCCQoHbWVzc2FnZSIcCghBdHRhY2hlZBIQCgh0ZXJtaW5hbBgBIAEoCCKPAQoYQ2VsbFNlcnZpY2VDb3B5SW5SZXF1ZXN0EiwKBXN0YXJ0GAEgASgLMhsuYXVyYWUuY2VsbHMudjAuQ29weUluU3RhcnRIABIqCgVlbnRyeRgCIAEoCzIZLmF1cmFlLmNlbGxzLnYwLkNvcHlFbnRyeUgAEg4KBGRhdGEYAyABKAxIAEIJCgdtZXNzYWdlIjwKC0NvcHlJblN0YXJ0EhEKCWRpcmVjdG9yeRgBIAEoCRIaChJwcmVzZXJ2ZV9vd25lcnNoaXAYAiABKAgi/QEKCUNvcHlFbnRyeRIMCgRwYXRoGAEgASgMEgwKBG1vZGUYAiABKA0SCwoDdWlkGAMgASgNEgsKA2dpZBgEIAEoDRIdChNtb2RpZmllZF91bml4X25hbm9zGAUgASgDQgASDgoEZmlsZRgGIAEoBEgAEjIKCWRpcmVjdG9yeRgHIAEoCzIdLmF1cmFlLmNlbGxzLnYwLkNvcHlEaXJlY3RvcnlIABIRCgdzeW1saW5rGAggASgMSAASEgoIaGFyZGxpbmsYCSABKAxIABIoCgRmaWZvGAogASgLMhguYXVyYWUuY2VsbHMudjAuQ29weUZpZm9IAEIGCgRraW5kIg8KDUNvcHlEaXJlY3RvcnkiCgoIQ29weUZpZm8iPQoZQ2VsbFNlcnZpY2VDb3B5SW5SZXNwb25zZRIPCgdlbnRyaWVzGAEgASgEEg8KBWJ5dGVzGAIgASgEQgAiKwoZQ2VsbFNlcnZpY2VDb3B5T3V0UmVxdWVzdBIOCgRwYXRoGAEgASgJQgAikwEKGkNlbGxTZXJ2aWNlQ29weU91dFJlc3BvbnNlEioKBWVudHJ5GAEgASgLMhkuYXVyYWUuY2VsbHMudjAuQ29weUVudHJ5SAASDgoEZGF0YRgCIAEoDEgAEi4KB3NraXBwZWQYAyABKAsyGy5hdXJhZS5jZWxscy52MC5Db3B5U2tpcHBlZEgAQgkKB21lc3NhZ2UiKwoLQ29weVNraXBwZWQSDAoEcGF0aBgBIAEoDBIOCgZyZWFzb24YAiABKAkiSQoXQ2VsbFNlcnZpY2VXYXRjaFJlcXVlc3QSEgoFYWZ0ZXIYASABKARIAIgBARIQCghvbmx5X25ldxgCIAEoCEIICgZfYWZ0ZXIiigIKGENlbGxTZXJ2aWNlV2F0Y2hSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIoCgRraW5kGAMgASgOMhouYXVyYWUuY2VsbHMudjAuQ2hhbmdlS2luZBIRCgljZWxsX25hbWUYBCABKAkSFwoPZXhlY3V0YWJsZV9uYW1lGAUgASgJEgsKA3BpZBgGIAEoBRIvCgtleGl0X3N0YXR1cxgHIAEoCzIaLmF1cmFlLmNlbGxzLnYwLkV4aXRTdGF0dXMSDgoGcmVhc29uGAggASgJEg4KBm1pc3NlZBgJIAEoBCpqCglDZWxsU3RhdGUSGgoWQ0VMTF9TVEFURV9VTlNQRUNJRklFRBAAEhMKD0NFTExfU1RBVEVfTElWRRABEhUKEUNFTExfU1RBVEVfRlJPWkVOEAISFQoRQ0VMTF9TVEFURV9GQUlMRUQQAyqSAQoQUmVzdGFydENvbmRpdGlvbhIhCh1SRVNUQVJUX0NPTkRJVElPTl9VTlNQRUNJRklFRBAAEhsKF1JFU1RBUlRfQ09ORElUSU9OX05FVkVSEAESIAocUkVTVEFSVF9DT05ESVRJT05fT05fRkFJTFVSRRACEhwKGFJFU1RBUlRfQ09ORElUSU9OX0FMV0FZUxADKq0BCg9FeGVjdXRhYmxlU3RhdGUSIAocRVhFQ1VUQUJMRV9TVEFURV9VTlNQRUNJRklFRBAAEhwKGEVYRUNVVEFCTEVfU1RBVEVfUlVOTklORxABEh0KGUVYRUNVVEFCTEVfU1RBVEVfU1RPUFBJTkcQAhIaChZFWEVDVVRBQkxFX1NUQVRFX0VOREVEEAMSHwobRVhFQ1VUQUJMRV9TVEFURV9SRVNUQVJUSU5HEAQqhQMKCkNoYW5nZUtpbmQSGwoXQ0hBTkdFX0tJTkRfVU5TUEVDSUZJRUQQABIeChpDSEFOR0VfS0lORF9DRUxMX0FMTE9DQVRFRBABEhsKF0NIQU5HRV9LSU5EX0NFTExfRkFJTEVEEAISGgoWQ0hBTkdFX0tJTkRfQ0VMTF9GUkVFRBADEhsKF0NIQU5HRV9LSU5EX0NFTExfRlJPWkVOEAQSGwoXQ0hBTkdFX0tJTkRfQ0VMTF9USEFXRUQQBRIcChhDSEFOR0VfS0lORF9DRUxMX1VQREFURUQQBhIiCh5DSEFOR0VfS0lORF9FWEVDVVRBQkxFX1NUQVJURUQQBxIgChxDSEFOR0VfS0lORF9FWEVDVVRBQkxFX0VOREVEEAgSJAogQ0hBTkdFX0tJTkRfRVhFQ1VUQUJMRV9SRVNUQVJURUQQCRIlCiFDSEFOR0VfS0lORF9FWEVDVVRBQkxFX09PTV9LSUxMRUQQChIWChJDSEFOR0VfS0lORF9SRVNZTkMQCzLvCwoLQ2VsbFNlcnZpY2USYwoIQWxsb2NhdGUSKi5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZUFsbG9jYXRlUmVxdWVzdBorLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQWxsb2NhdGVSZXNwb25zZRJXCgRGcmVlEiYuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VGcmVlUmVxdWVzdBonLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlRnJlZVJlc3BvbnNlEloKBVN0YXJ0EicuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VTdGFydFJlcXVlc3QaKC5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVN0YXJ0UmVzcG9uc2USVwoEU3RvcBImLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlU3RvcFJlcXVlc3QaJy5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVN0b3BSZXNwb25zZRJXCgRMaXN0EiYuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VMaXN0UmVxdWVzdBonLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlTGlzdFJlc3BvbnNlEmAKB0luc3BlY3QSKS5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZUluc3BlY3RSZXF1ZXN0GiouYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VJbnNwZWN0UmVzcG9uc2USVwoEV2FpdBImLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlV2FpdFJlcXVlc3QaJy5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVdhaXRSZXNwb25zZRJdCgZTaWduYWwSKC5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVNpZ25hbFJlcXVlc3QaKS5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVNpZ25hbFJlc3BvbnNlEl0KBkZyZWV6ZRIoLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlRnJlZXplUmVxdWVzdBopLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlRnJlZXplUmVzcG9uc2USVwoEVGhhdxImLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlVGhhd1JlcXVlc3QaJy5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVRoYXdSZXNwb25zZRJdCgZVcGRhdGUSKC5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVVwZGF0ZVJlcXVlc3QaKS5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVVwZGF0ZVJlc3BvbnNlElsKBEV4ZWMSJi5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZUV4ZWNSZXF1ZXN0GicuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VFeGVjUmVzcG9uc2UoATABEmEKBkF0dGFjaBIoLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQXR0YWNoUmVxdWVzdBopLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQXR0YWNoUmVzcG9uc2UoATABEl8KBkNvcHlJbhIoLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQ29weUluUmVxdWVzdBopLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQ29weUluUmVzcG9uc2UoARJiCgdDb3B5T3V0EikuYXVyYWUuY2VsbHMudjAuQ2VsbFNlcnZpY2VDb3B5T3V0UmVxdWVzdBoqLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlQ29weU91dFJlc3BvbnNlMAESXAoFV2F0Y2gSJy5hdXJhZS5jZWxscy52MC5DZWxsU2VydmljZVdhdGNoUmVxdWVzdBooLmF1cmFlLmNlbGxzLnYwLkNlbGxTZXJ2aWNlV2F0Y2hSZXNwb25zZTABGgBiBnByb3RvMw", [file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message aurae.cells.v0.CellServiceAllocateRequest.
@@ -160,115 +165,339 @@ export const ExecutableSchema = /*@__PURE__*/
   messageDesc(file_aurae_cells_v0_cells, 18);
 
 /**
+ * Describes the message aurae.cells.v0.TerminalSize.
+ * Use `create(TerminalSizeSchema)` to create a new message.
+ */
+export const TerminalSizeSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 19);
+
+/**
+ * Describes the message aurae.cells.v0.RestartPolicy.
+ * Use `create(RestartPolicySchema)` to create a new message.
+ */
+export const RestartPolicySchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 20);
+
+/**
  * Describes the message aurae.cells.v0.CellServiceInspectRequest.
  * Use `create(CellServiceInspectRequestSchema)` to create a new message.
  */
 export const CellServiceInspectRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 19);
+  messageDesc(file_aurae_cells_v0_cells, 21);
 
 /**
  * Describes the message aurae.cells.v0.CellServiceInspectResponse.
  * Use `create(CellServiceInspectResponseSchema)` to create a new message.
  */
 export const CellServiceInspectResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 20);
+  messageDesc(file_aurae_cells_v0_cells, 22);
 
 /**
  * Describes the message aurae.cells.v0.CellUsage.
  * Use `create(CellUsageSchema)` to create a new message.
  */
 export const CellUsageSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 21);
+  messageDesc(file_aurae_cells_v0_cells, 23);
 
 /**
  * Describes the message aurae.cells.v0.CpuUsage.
  * Use `create(CpuUsageSchema)` to create a new message.
  */
 export const CpuUsageSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 22);
+  messageDesc(file_aurae_cells_v0_cells, 24);
 
 /**
  * Describes the message aurae.cells.v0.MemoryUsage.
  * Use `create(MemoryUsageSchema)` to create a new message.
  */
 export const MemoryUsageSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 23);
+  messageDesc(file_aurae_cells_v0_cells, 25);
 
 /**
  * Describes the message aurae.cells.v0.MemoryEvents.
  * Use `create(MemoryEventsSchema)` to create a new message.
  */
 export const MemoryEventsSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 24);
+  messageDesc(file_aurae_cells_v0_cells, 26);
 
 /**
  * Describes the message aurae.cells.v0.PidsUsage.
  * Use `create(PidsUsageSchema)` to create a new message.
  */
 export const PidsUsageSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 25);
+  messageDesc(file_aurae_cells_v0_cells, 27);
 
 /**
  * Describes the message aurae.cells.v0.Pressure.
  * Use `create(PressureSchema)` to create a new message.
  */
 export const PressureSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 26);
+  messageDesc(file_aurae_cells_v0_cells, 28);
 
 /**
  * Describes the message aurae.cells.v0.PressureLine.
  * Use `create(PressureLineSchema)` to create a new message.
  */
 export const PressureLineSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 27);
+  messageDesc(file_aurae_cells_v0_cells, 29);
 
 /**
  * Describes the message aurae.cells.v0.ExecutableStatus.
  * Use `create(ExecutableStatusSchema)` to create a new message.
  */
 export const ExecutableStatusSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 28);
+  messageDesc(file_aurae_cells_v0_cells, 30);
 
 /**
  * Describes the message aurae.cells.v0.ExitStatus.
  * Use `create(ExitStatusSchema)` to create a new message.
  */
 export const ExitStatusSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 29);
+  messageDesc(file_aurae_cells_v0_cells, 31);
 
 /**
  * Describes the message aurae.cells.v0.CellServiceWaitRequest.
  * Use `create(CellServiceWaitRequestSchema)` to create a new message.
  */
 export const CellServiceWaitRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 30);
+  messageDesc(file_aurae_cells_v0_cells, 32);
 
 /**
  * Describes the message aurae.cells.v0.CellServiceWaitResponse.
  * Use `create(CellServiceWaitResponseSchema)` to create a new message.
  */
 export const CellServiceWaitResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 31);
+  messageDesc(file_aurae_cells_v0_cells, 33);
 
 /**
  * Describes the message aurae.cells.v0.CellServiceSignalRequest.
  * Use `create(CellServiceSignalRequestSchema)` to create a new message.
  */
 export const CellServiceSignalRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 32);
+  messageDesc(file_aurae_cells_v0_cells, 34);
 
 /**
  * Describes the message aurae.cells.v0.CellServiceSignalResponse.
  * Use `create(CellServiceSignalResponseSchema)` to create a new message.
  */
 export const CellServiceSignalResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_cells_v0_cells, 33);
+  messageDesc(file_aurae_cells_v0_cells, 35);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceFreezeRequest.
+ * Use `create(CellServiceFreezeRequestSchema)` to create a new message.
+ */
+export const CellServiceFreezeRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 36);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceFreezeResponse.
+ * Use `create(CellServiceFreezeResponseSchema)` to create a new message.
+ */
+export const CellServiceFreezeResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 37);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceThawRequest.
+ * Use `create(CellServiceThawRequestSchema)` to create a new message.
+ */
+export const CellServiceThawRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 38);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceThawResponse.
+ * Use `create(CellServiceThawResponseSchema)` to create a new message.
+ */
+export const CellServiceThawResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 39);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceUpdateRequest.
+ * Use `create(CellServiceUpdateRequestSchema)` to create a new message.
+ */
+export const CellServiceUpdateRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 40);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceUpdateResponse.
+ * Use `create(CellServiceUpdateResponseSchema)` to create a new message.
+ */
+export const CellServiceUpdateResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 41);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceExecRequest.
+ * Use `create(CellServiceExecRequestSchema)` to create a new message.
+ */
+export const CellServiceExecRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 42);
+
+/**
+ * Describes the message aurae.cells.v0.ExecStart.
+ * Use `create(ExecStartSchema)` to create a new message.
+ */
+export const ExecStartSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 43);
+
+/**
+ * Describes the message aurae.cells.v0.StdinEnd.
+ * Use `create(StdinEndSchema)` to create a new message.
+ */
+export const StdinEndSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 44);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceExecResponse.
+ * Use `create(CellServiceExecResponseSchema)` to create a new message.
+ */
+export const CellServiceExecResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 45);
+
+/**
+ * Describes the message aurae.cells.v0.ExecStarted.
+ * Use `create(ExecStartedSchema)` to create a new message.
+ */
+export const ExecStartedSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 46);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceAttachRequest.
+ * Use `create(CellServiceAttachRequestSchema)` to create a new message.
+ */
+export const CellServiceAttachRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 47);
+
+/**
+ * Describes the message aurae.cells.v0.AttachStart.
+ * Use `create(AttachStartSchema)` to create a new message.
+ */
+export const AttachStartSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 48);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceAttachResponse.
+ * Use `create(CellServiceAttachResponseSchema)` to create a new message.
+ */
+export const CellServiceAttachResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 49);
+
+/**
+ * Describes the message aurae.cells.v0.Attached.
+ * Use `create(AttachedSchema)` to create a new message.
+ */
+export const AttachedSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 50);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyInRequest.
+ * Use `create(CellServiceCopyInRequestSchema)` to create a new message.
+ */
+export const CellServiceCopyInRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 51);
+
+/**
+ * Describes the message aurae.cells.v0.CopyInStart.
+ * Use `create(CopyInStartSchema)` to create a new message.
+ */
+export const CopyInStartSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 52);
+
+/**
+ * Describes the message aurae.cells.v0.CopyEntry.
+ * Use `create(CopyEntrySchema)` to create a new message.
+ */
+export const CopyEntrySchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 53);
+
+/**
+ * Describes the message aurae.cells.v0.CopyDirectory.
+ * Use `create(CopyDirectorySchema)` to create a new message.
+ */
+export const CopyDirectorySchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 54);
+
+/**
+ * Describes the message aurae.cells.v0.CopyFifo.
+ * Use `create(CopyFifoSchema)` to create a new message.
+ */
+export const CopyFifoSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 55);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyInResponse.
+ * Use `create(CellServiceCopyInResponseSchema)` to create a new message.
+ */
+export const CellServiceCopyInResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 56);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyOutRequest.
+ * Use `create(CellServiceCopyOutRequestSchema)` to create a new message.
+ */
+export const CellServiceCopyOutRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 57);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceCopyOutResponse.
+ * Use `create(CellServiceCopyOutResponseSchema)` to create a new message.
+ */
+export const CellServiceCopyOutResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 58);
+
+/**
+ * Describes the message aurae.cells.v0.CopySkipped.
+ * Use `create(CopySkippedSchema)` to create a new message.
+ */
+export const CopySkippedSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 59);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceWatchRequest.
+ * Use `create(CellServiceWatchRequestSchema)` to create a new message.
+ */
+export const CellServiceWatchRequestSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 60);
+
+/**
+ * Describes the message aurae.cells.v0.CellServiceWatchResponse.
+ * Use `create(CellServiceWatchResponseSchema)` to create a new message.
+ */
+export const CellServiceWatchResponseSchema = /*@__PURE__*/
+  messageDesc(file_aurae_cells_v0_cells, 61);
+
+/**
+ * Describes the enum aurae.cells.v0.CellState.
+ */
+export const CellStateSchema = /*@__PURE__*/
+  enumDesc(file_aurae_cells_v0_cells, 0);
+
+/**
+ * What a cell is doing.
+ *
+ * @generated from enum aurae.cells.v0.CellState
+ */
+export const CellState = /*@__PURE__*/
+  tsEnum(CellStateSchema);
+
+/**
+ * Describes the enum aurae.cells.v0.RestartCondition.
+ */
+export const RestartConditionSchema = /*@__PURE__*/
+  enumDesc(file_aurae_cells_v0_cells, 1);
+
+/**
+ * After which ends an executable is started again.
+ *
+ * @generated from enum aurae.cells.v0.RestartCondition
+ */
+export const RestartCondition = /*@__PURE__*/
+  tsEnum(RestartConditionSchema);
 
 /**
  * Describes the enum aurae.cells.v0.ExecutableState.
  */
 export const ExecutableStateSchema = /*@__PURE__*/
-  enumDesc(file_aurae_cells_v0_cells, 0);
+  enumDesc(file_aurae_cells_v0_cells, 2);
 
 /**
  * What an executable is doing.
@@ -277,6 +506,20 @@ export const ExecutableStateSchema = /*@__PURE__*/
  */
 export const ExecutableState = /*@__PURE__*/
   tsEnum(ExecutableStateSchema);
+
+/**
+ * Describes the enum aurae.cells.v0.ChangeKind.
+ */
+export const ChangeKindSchema = /*@__PURE__*/
+  enumDesc(file_aurae_cells_v0_cells, 3);
+
+/**
+ * What happened.
+ *
+ * @generated from enum aurae.cells.v0.ChangeKind
+ */
+export const ChangeKind = /*@__PURE__*/
+  tsEnum(ChangeKindSchema);
 
 /**
  * Cells and the executables in them.

@@ -4,7 +4,7 @@
 // @generated from file aurae/node/v0/node.proto (package aurae.node.v0, syntax proto3)
 /* eslint-disable */
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -130,6 +130,20 @@ export declare type InfoResponse = Message<"aurae.node.v0.InfoResponse"> & {
    * @generated from field: repeated aurae.node.v0.NetworkInterface interfaces = 14;
    */
   interfaces: NetworkInterface[];
+
+  /**
+   * When the daemon that answers was started, or took over.
+   *
+   * @generated from field: google.protobuf.Timestamp daemon_start_time = 15;
+   */
+  daemonStartTime?: Timestamp | undefined;
+
+  /**
+   * The last attempt to replace the daemon. Unset: none since it was started.
+   *
+   * @generated from field: aurae.node.v0.UpgradeOutcome last_upgrade = 16;
+   */
+  lastUpgrade?: UpgradeOutcome | undefined;
 };
 
 /**
@@ -137,6 +151,47 @@ export declare type InfoResponse = Message<"aurae.node.v0.InfoResponse"> & {
  * Use `create(InfoResponseSchema)` to create a new message.
  */
 export declare const InfoResponseSchema: GenMessage<InfoResponse>;
+
+/**
+ * How an attempt to replace the daemon ended.
+ *
+ * @generated from message aurae.node.v0.UpgradeOutcome
+ */
+export declare type UpgradeOutcome = Message<"aurae.node.v0.UpgradeOutcome"> & {
+  /**
+   * The version before.
+   *
+   * @generated from field: string from_version = 1;
+   */
+  fromVersion: string;
+
+  /**
+   * The version that was to take over.
+   *
+   * @generated from field: string to_version = 2;
+   */
+  toVersion: string;
+
+  /**
+   * When it ended.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 3;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Why the version before took back over. Empty: it did not, the new one runs.
+   *
+   * @generated from field: string rolled_back = 4;
+   */
+  rolledBack: string;
+};
+
+/**
+ * Describes the message aurae.node.v0.UpgradeOutcome.
+ * Use `create(UpgradeOutcomeSchema)` to create a new message.
+ */
+export declare const UpgradeOutcomeSchema: GenMessage<UpgradeOutcome>;
 
 /**
  * What the kernel offers.
@@ -373,6 +428,150 @@ export declare type KernelLogResponse = Message<"aurae.node.v0.KernelLogResponse
 export declare const KernelLogResponseSchema: GenMessage<KernelLogResponse>;
 
 /**
+ * A message of an upgrade.
+ *
+ * @generated from message aurae.node.v0.UpgradeRequest
+ */
+export declare type UpgradeRequest = Message<"aurae.node.v0.UpgradeRequest"> & {
+  /**
+   * The first is `start`, then the file's bytes in order.
+   *
+   * @generated from oneof aurae.node.v0.UpgradeRequest.message
+   */
+  message: {
+    /**
+     * What will come.
+     *
+     * @generated from field: aurae.node.v0.UpgradeStart start = 1;
+     */
+    value: UpgradeStart;
+    case: "start";
+  } | {
+    /**
+     * Bytes of the file, at most 1 MiB.
+     *
+     * @generated from field: bytes data = 2;
+     */
+    value: Uint8Array;
+    case: "data";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message aurae.node.v0.UpgradeRequest.
+ * Use `create(UpgradeRequestSchema)` to create a new message.
+ */
+export declare const UpgradeRequestSchema: GenMessage<UpgradeRequest>;
+
+/**
+ * A daemon to take over.
+ *
+ * @generated from message aurae.node.v0.UpgradeStart
+ */
+export declare type UpgradeStart = Message<"aurae.node.v0.UpgradeStart"> & {
+  /**
+   * The size of the file, at most 256 MiB. Required.
+   *
+   * @generated from field: uint64 size = 1;
+   */
+  size: bigint;
+
+  /**
+   * The SHA-256 digest of the file, 32 bytes. Required.
+   *
+   * @generated from field: bytes sha256 = 2;
+   */
+  sha256: Uint8Array;
+
+  /**
+   * Only checks the file.
+   *
+   * @generated from field: bool check_only = 3;
+   */
+  checkOnly: boolean;
+};
+
+/**
+ * Describes the message aurae.node.v0.UpgradeStart.
+ * Use `create(UpgradeStartSchema)` to create a new message.
+ */
+export declare const UpgradeStartSchema: GenMessage<UpgradeStart>;
+
+/**
+ * How far an upgrade is.
+ *
+ * @generated from message aurae.node.v0.UpgradeResponse
+ */
+export declare type UpgradeResponse = Message<"aurae.node.v0.UpgradeResponse"> & {
+  /**
+   * The last phase that was finished.
+   *
+   * @generated from field: aurae.node.v0.UpgradePhase phase = 1;
+   */
+  phase: UpgradePhase;
+
+  /**
+   * The version of the daemon that runs.
+   *
+   * @generated from field: string from_version = 2;
+   */
+  fromVersion: string;
+
+  /**
+   * The version of the file, once it was checked.
+   *
+   * @generated from field: string to_version = 3;
+   */
+  toVersion: string;
+};
+
+/**
+ * Describes the message aurae.node.v0.UpgradeResponse.
+ * Use `create(UpgradeResponseSchema)` to create a new message.
+ */
+export declare const UpgradeResponseSchema: GenMessage<UpgradeResponse>;
+
+/**
+ * A phase of an upgrade.
+ *
+ * @generated from enum aurae.node.v0.UpgradePhase
+ */
+export enum UpgradePhase {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: UPGRADE_PHASE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The file is there, and is what its digest says.
+   *
+   * @generated from enum value: UPGRADE_PHASE_RECEIVED = 1;
+   */
+  RECEIVED = 1,
+
+  /**
+   * It passed its check.
+   *
+   * @generated from enum value: UPGRADE_PHASE_CHECKED = 2;
+   */
+  CHECKED = 2,
+
+  /**
+   * It takes over now; the connection ends.
+   *
+   * @generated from enum value: UPGRADE_PHASE_TAKING_OVER = 3;
+   */
+  TAKING_OVER = 3,
+}
+
+/**
+ * Describes the enum aurae.node.v0.UpgradePhase.
+ */
+export declare const UpgradePhaseSchema: GenEnum<UpgradePhase>;
+
+/**
  * The machine that the root daemon owns. In a zone every RPC but `Info` answers UNIMPLEMENTED.
  *
  * @generated from service aurae.node.v0.NodeService
@@ -423,6 +622,24 @@ export declare const NodeService: GenService<{
     methodKind: "server_streaming";
     input: typeof KernelLogRequestSchema;
     output: typeof KernelLogResponseSchema;
+  },
+  /**
+   * Replaces the daemon by another version of itself, without touching a workload. The new one is
+   * checked before anything stops: it is for this machine, it runs on this kernel, and it gets ready
+   * with this node's settings. Then it takes over: open streams end with UNAVAILABLE, connections are
+   * to be made again, and sockets stay open all the while. If it does not get ready then, the old one
+   * takes back over; `Info` tells. Zones keep the version they were started with.
+   *
+   * Errors: FAILED_PRECONDITION when the file is no daemon for this machine, or fails its check (the
+   * text says what it said); ABORTED when another upgrade is under way; DATA_LOSS when the file is not
+   * what its digest says.
+   *
+   * @generated from rpc aurae.node.v0.NodeService.Upgrade
+   */
+  upgrade: {
+    methodKind: "bidi_streaming";
+    input: typeof UpgradeRequestSchema;
+    output: typeof UpgradeResponseSchema;
   },
 }>;
 

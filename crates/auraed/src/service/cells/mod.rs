@@ -3,26 +3,26 @@
 //! What concerns a cell's own executables is answered by the cell's daemon: it is asked with the cell's
 //! name left out, and its answer is passed on.
 
+mod messages;
+
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use aurae_authz::Executable as ExecutableResource;
 use aurae_authz::Permit;
 use aurae_kernel::cgroup::Cgroup;
-use aurae_kernel::process::Exit;
-use aurae_model::{CellPath, Device, Executable, Limits};
+use aurae_model::{CellPath, Executable};
 use aurae_proto::cells as wire;
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::cell_service_server::CellService;
 use tonic::transport::Channel;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::admit;
-use crate::reply;
-use crate::runtime::cells::{
-    CellView, Cells, InspectError, Pressure, PressureLine, ReachError, Usage, Zone, view_own,
-};
-use crate::runtime::executables::{Executables, Phase, Snapshot, StartError, Started};
+use crate::reply::{self, Unsupported};
+use crate::runtime::cells::{Cells, InspectError, ReachError, Zone, view_own};
+use crate::runtime::executables::{Executables, StartError, Started};
+use crate::service::Answers;
+use messages::{executable, graph_node, inspection};
 
 /// The daemon's own zone: what an unset cell name means.
 #[derive(Clone, Debug)]
@@ -126,7 +126,12 @@ impl CellService for CellApi {
         let Some(path) = &permit.resource().cell else {
             let started = self.start_own(&executable).map_err(|error| reply::status(&error))?;
             let (pid, uid, gid) = (started.pid, started.uid, started.gid);
-            return Ok(Response::new(wire::CellServiceStartResponse { pid, uid, gid }));
+            return Ok(Response::new(wire::CellServiceStartResponse {
+                pid,
+                uid,
+                gid,
+                outer_pids: Vec::new(),
+            }));
         };
         let zone = self.zone(path)?;
         let answer =
@@ -223,6 +228,77 @@ impl CellService for CellApi {
         sent.map_err(|error| reply::status(&error))?;
         Ok(Response::new(wire::CellServiceSignalResponse {}))
     }
+
+    async fn freeze(
+        &self,
+        request: Request<wire::CellServiceFreezeRequest>,
+    ) -> Result<Response<wire::CellServiceFreezeResponse>, Status> {
+        Err(not_yet("Freeze", request))
+    }
+
+    async fn thaw(
+        &self,
+        request: Request<wire::CellServiceThawRequest>,
+    ) -> Result<Response<wire::CellServiceThawResponse>, Status> {
+        Err(not_yet("Thaw", request))
+    }
+
+    async fn update(
+        &self,
+        request: Request<wire::CellServiceUpdateRequest>,
+    ) -> Result<Response<wire::CellServiceUpdateResponse>, Status> {
+        Err(not_yet("Update", request))
+    }
+
+    type ExecStream = Answers<wire::CellServiceExecResponse>;
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<wire::CellServiceExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        Err(not_yet("Exec", request))
+    }
+
+    type AttachStream = Answers<wire::CellServiceAttachResponse>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<wire::CellServiceAttachRequest>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        Err(not_yet("Attach", request))
+    }
+
+    async fn copy_in(
+        &self,
+        request: Request<Streaming<wire::CellServiceCopyInRequest>>,
+    ) -> Result<Response<wire::CellServiceCopyInResponse>, Status> {
+        Err(not_yet("CopyIn", request))
+    }
+
+    type CopyOutStream = Answers<wire::CellServiceCopyOutResponse>;
+
+    async fn copy_out(
+        &self,
+        request: Request<wire::CellServiceCopyOutRequest>,
+    ) -> Result<Response<Self::CopyOutStream>, Status> {
+        Err(not_yet("CopyOut", request))
+    }
+
+    type WatchStream = Answers<wire::CellServiceWatchResponse>;
+
+    async fn watch(
+        &self,
+        request: Request<wire::CellServiceWatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        Err(not_yet("Watch", request))
+    }
+}
+
+fn not_yet<T>(what: &'static str, mut request: Request<T>) -> Status {
+    match admit::permit(&mut request) {
+        Ok(_) => reply::status(&Unsupported { what, instead: "a later version has it" }),
+        Err(error) => reply::status(&error),
+    }
 }
 
 impl CellApi {
@@ -266,141 +342,4 @@ fn from_zone(zone: &Zone, status: Status) -> Status {
 /// old that its number was forgotten has none: 0.
 fn outside(zone: &Zone, executable: &mut wire::ExecutableStatus) {
     executable.pid = zone.known_pid(executable.pid).unwrap_or_default();
-}
-
-fn inspection(
-    (view, usage, controllers): (CellView, Usage, Vec<String>),
-) -> wire::CellServiceInspectResponse {
-    wire::CellServiceInspectResponse {
-        cgroup_path: view.cgroup_path.clone(),
-        daemon_pid: view.daemon_pid,
-        usage: Some(wire_usage(&usage)),
-        cell: Some(cell(view)),
-        executables: Vec::new(),
-        controllers,
-    }
-}
-
-fn graph_node(view: CellView) -> wire::CellGraphNode {
-    wire::CellGraphNode { cell: Some(cell(view)), children: Vec::new() }
-}
-
-fn cell(view: CellView) -> wire::Cell {
-    let CellView { name, limits, isolate_process, isolate_network, .. } = view;
-    let Limits { cpu, cpuset, memory, pids_max, io } = limits;
-    // Beyond i64 the wire has no number; no machine has that much memory.
-    let bytes = |bytes: Option<u64>| bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let list = |list: Option<aurae_model::List>| list.map(|list| list.as_str().to_owned());
-    wire::Cell {
-        name,
-        cpu: Some(wire::CpuController {
-            weight: cpu.weight.map(|weight| weight.get().into()),
-            max: bytes(cpu.max.and_then(|max| max.quota)),
-            period: cpu.max.map(|max| max.period),
-            burst: cpu.max.and_then(|max| max.burst),
-        }),
-        cpuset: Some(wire::CpusetController { cpus: list(cpuset.cpus), mems: list(cpuset.mems) }),
-        memory: Some(wire::MemoryController {
-            min: bytes(memory.min),
-            low: bytes(memory.low),
-            high: bytes(memory.high),
-            max: bytes(memory.max),
-            swap_max: bytes(memory.swap_max),
-            oom_group: memory.oom_group,
-        }),
-        isolate_process,
-        isolate_network,
-        pids: Some(wire::PidsController { max: pids_max }),
-        io: Some(wire::IoController {
-            weight: io.weight.map(aurae_model::Weight::get),
-            devices: io.devices.into_iter().map(io_device).collect(),
-        }),
-    }
-}
-
-fn io_device(limit: aurae_model::IoDevice) -> wire::IoDeviceLimit {
-    let device = match limit.device {
-        Device::Numbers(major, minor) => format!("{major}:{minor}"),
-        Device::Path(path) => path,
-    };
-    wire::IoDeviceLimit {
-        device,
-        read_bytes_per_second: limit.read_bytes,
-        write_bytes_per_second: limit.write_bytes,
-        read_operations_per_second: limit.read_operations,
-        write_operations_per_second: limit.write_operations,
-    }
-}
-
-fn wire_usage(usage: &Usage) -> wire::CellUsage {
-    wire::CellUsage {
-        cpu: usage.cpu.map(|cpu| wire::CpuUsage {
-            usage: cpu.usage,
-            user: cpu.user,
-            system: cpu.system,
-            periods: cpu.periods,
-            throttled_periods: cpu.throttled_periods,
-            throttled: cpu.throttled,
-        }),
-        memory: usage.memory.map(|memory| wire::MemoryUsage {
-            current: memory.current,
-            peak: memory.peak,
-            swap_current: memory.swap_current,
-            events: Some(wire::MemoryEvents {
-                low: memory.low,
-                high: memory.high,
-                max: memory.max,
-                oom: memory.oom,
-                oom_kill: memory.oom_kill,
-            }),
-        }),
-        pids: usage
-            .pids
-            .map(|pids| wire::PidsUsage { current: pids.current, refused: pids.refused }),
-        cpu_pressure: usage.cpu_pressure.map(pressure),
-        memory_pressure: usage.memory_pressure.map(pressure),
-        io_pressure: usage.io_pressure.map(pressure),
-    }
-}
-
-fn pressure(pressure: Pressure) -> wire::Pressure {
-    let line = |line: PressureLine| wire::PressureLine {
-        avg10: line.avg10,
-        avg60: line.avg60,
-        avg300: line.avg300,
-        total: line.total,
-    };
-    wire::Pressure { some: Some(line(pressure.some)), full: pressure.full.map(line) }
-}
-
-fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
-    let facts = &snapshot.facts;
-    let state = match snapshot.phase {
-        Phase::Running => wire::ExecutableState::Running,
-        Phase::Stopping => wire::ExecutableState::Stopping,
-        Phase::Ended(_) => wire::ExecutableState::Ended,
-    };
-    let outcome = snapshot.phase.outcome();
-    wire::ExecutableStatus {
-        name: facts.name.clone(),
-        state: state.into(),
-        pid: facts.pid,
-        start_time: Some(timestamp(facts.started)),
-        end_time: outcome.map(|outcome| timestamp(outcome.ended)),
-        exit_status: outcome.map(|outcome| wire::ExitStatus {
-            reason: Some(match outcome.exit {
-                Exit::Code(code) => wire::exit_status::Reason::Code(code),
-                Exit::Signal(signal) => wire::exit_status::Reason::Signal(signal),
-            }),
-            oom_killed: outcome.oom_killed,
-        }),
-        description: facts.description.clone(),
-        args: facts.arguments.clone(),
-        uid: facts.uid,
-        gid: facts.gid,
-    }
-}
-
-fn timestamp(time: SystemTime) -> prost_types::Timestamp {
-    time.into()
 }
