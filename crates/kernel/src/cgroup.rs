@@ -4,10 +4,13 @@
 //! neither a renamed path nor another mount namespace can lead an operation elsewhere.
 
 use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, XattrFlags, mkdirat, openat, unlinkat,
+};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -19,6 +22,9 @@ const REMOVE_TRIES: usize = 64;
 
 /// Files of a cgroup are small: one read of this many bytes takes nearly all of them.
 const READ_CHUNK: usize = 4096;
+
+/// No note is longer; a longer one is an error for whoever reads it (`ERANGE`).
+const MAX_NOTE: usize = 1024;
 
 /// Where cgroup v2 is mounted, from `/proc/self/mountinfo`; `None` where it is not.
 ///
@@ -171,6 +177,34 @@ impl Cgroup {
             .context(operation)?;
         rustix::io::write(&opened, value.as_bytes()).context(operation)?;
         Ok(())
+    }
+
+    /// Notes something on the cgroup, as an extended attribute (xattr(7)) of its directory that only a
+    /// privileged process sees. It lives as long as the cgroup.
+    ///
+    /// # Errors
+    /// `EPERM` without `CAP_SYS_ADMIN`, or what else the kernel says.
+    pub fn note(&self, name: &CStr, value: &str) -> Result<()> {
+        rustix::fs::fsetxattr(&self.directory, name, value.as_bytes(), XattrFlags::empty())
+            .context(|| format!("note {value:?} on cgroup {}", self.path.display()))
+    }
+
+    /// What was noted under `name`, if anything was.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn noted(&self, name: &CStr) -> Result<Option<String>> {
+        let mut value = vec![0; MAX_NOTE];
+        match rustix::fs::fgetxattr(&self.directory, name, &mut value[..]) {
+            Ok(length) => {
+                value.truncate(length);
+                Ok(Some(String::from_utf8_lossy(&value).into_owned()))
+            }
+            Err(Errno::NODATA) => Ok(None),
+            Err(errno) => {
+                Err(Error::new(format!("read the notes of cgroup {}", self.path.display()), errno))
+            }
+        }
     }
 
     /// Whether there is such a file: whether the controller it belongs to is enabled here.

@@ -1,10 +1,10 @@
 //! Processes: their end, their signals, and what a process says of itself.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, setrlimit,
 };
 
 use crate::error::Context;
@@ -60,6 +60,15 @@ pub(crate) fn reap(pid: Pid) -> Result<()> {
 fn ended(status: WaitStatus) -> Option<Exit> {
     let code = status.exit_status().map(Exit::Code);
     code.or_else(|| status.terminating_signal().map(Exit::Signal))
+}
+
+/// Opens a process by its number. The caller makes sure that the number is still that process's.
+///
+/// # Errors
+/// `ESRCH` when there is none, or what else the kernel says.
+pub fn open_pidfd(pid: Pid) -> Result<OwnedFd> {
+    rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)
+        .context(|| format!("open process {}", pid.as_raw_nonzero()))
 }
 
 /// Sends a signal to the process behind a pidfd: never to another one that got its number.

@@ -3,7 +3,7 @@
 //!
 //! A message may name a process: the sender gives the pid as its own pid namespace numbers it, the
 //! kernel checks that it exists, and the receiver gets the number that *its* pid namespace has for the
-//! same process (`SCM_CREDENTIALS`).
+//! same process (`SCM_CREDENTIALS`). It may carry a descriptor (`SCM_RIGHTS`).
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -29,13 +29,15 @@ pub struct Line {
 }
 
 /// A message.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Message {
     /// What was sent.
     pub bytes: Vec<u8>,
     /// The process that the sender named, or the sender itself, as the receiver numbers it; `None`
     /// where the receiver's pid namespace does not have it.
     pub process: Option<Pid>,
+    /// The descriptor that came with it, close-on-exec.
+    pub descriptor: Option<OwnedFd>,
 }
 
 impl Line {
@@ -51,8 +53,10 @@ impl Line {
             None,
         )
         .context(|| "make a socket pair")?;
-        rustix::net::sockopt::set_socket_passcred(&ours, true)
-            .context(|| "ask for credentials on a socket")?;
+        for end in [&ours, &theirs] {
+            rustix::net::sockopt::set_socket_passcred(end, true)
+                .context(|| "ask for credentials on a socket")?;
+        }
         Ok((Self { socket: ours }, Self { socket: theirs }))
     }
 
@@ -60,6 +64,12 @@ impl Line {
     #[must_use]
     pub fn from_socket(socket: OwnedFd) -> Self {
         Self { socket }
+    }
+
+    /// The socket of this end.
+    #[must_use]
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     /// Sends a message; `process` is named to the receiver.
@@ -74,13 +84,29 @@ impl Line {
                 UCred { pid, uid: rustix::process::geteuid(), gid: rustix::process::getegid() };
             control.push(SendAncillaryMessage::ScmCredentials(credentials));
         }
-        rustix::net::sendmsg(
-            &self.socket,
-            &[IoSlice::new(bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )
-        .context(|| "send a message to a zone's other end")?;
+        self.send_message(bytes, &mut control)
+    }
+
+    /// Sends a message and a copy of a descriptor.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn send_descriptor(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> Result<()> {
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor];
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        self.send_message(bytes, &mut control)
+    }
+
+    fn send_message(
+        &self,
+        bytes: &[u8],
+        control: &mut SendAncillaryBuffer<'_, '_, '_>,
+    ) -> Result<()> {
+        let parts = [IoSlice::new(bytes)];
+        rustix::net::sendmsg(&self.socket, &parts, control, SendFlags::NOSIGNAL)
+            .context(|| "send a message to a zone's other end")?;
         Ok(())
     }
 
@@ -90,7 +116,7 @@ impl Line {
     /// `EAGAIN` when there is none yet, or what else the kernel says.
     pub fn receive(&self) -> Result<Option<Message>> {
         let mut bytes = vec![0; MAX_MESSAGE];
-        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmCredentials(1))];
+        let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(1), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = rustix::net::recvmsg(
             &self.socket,
@@ -103,11 +129,17 @@ impl Line {
             return Ok(None);
         }
         bytes.truncate(received.bytes);
-        let process = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmCredentials(credentials) => Some(credentials.pid),
-            _ => None,
-        });
-        Ok(Some(Message { bytes, process }))
+        let (mut process, mut descriptor) = (None, None);
+        for message in control.drain() {
+            match message {
+                RecvAncillaryMessage::ScmCredentials(credentials) => {
+                    process = Some(credentials.pid)
+                }
+                RecvAncillaryMessage::ScmRights(descriptors) => descriptor = descriptors.last(),
+                _ => {}
+            }
+        }
+        Ok(Some(Message { bytes, process, descriptor }))
     }
 }
 
@@ -136,10 +168,23 @@ mod tests {
         let message = ours.receive().unwrap().unwrap();
         assert_eq!(message.bytes, b"hello");
         assert_eq!(message.process, Some(rustix::process::getpid()));
+        assert!(message.descriptor.is_none());
         drop(theirs);
         // A child that another test is starting may hold a copy of the other end until it executes.
         let mut ready = [PollFd::new(&ours, PollFlags::IN)];
         rustix::event::poll(&mut ready, None).unwrap();
-        assert_eq!(ours.receive().unwrap(), None);
+        assert!(ours.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_message_carries_a_descriptor() {
+        let (ours, theirs) = Line::pair().unwrap();
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        ours.send_descriptor(b"take", writer.as_fd()).unwrap();
+        drop(writer);
+        let message = theirs.receive().unwrap().unwrap();
+        rustix::io::write(message.descriptor.unwrap(), b"x").unwrap();
+        let mut byte = [0];
+        assert_eq!(rustix::io::read(&reader, &mut byte).unwrap(), 1);
     }
 }

@@ -1,16 +1,18 @@
 //! What a process does to itself to become the init of a zone, single-threaded still.
 
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::{Errno, FdFlags};
+use rustix::io::{DupFlags, Errno, FdFlags};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
 };
+use rustix::process::PidfdGetfdFlags;
 use rustix::thread::UnshareFlags;
 
 use crate::error::Context;
+use crate::seqpacket::Line;
 use crate::{Error, Result};
 
 /// Descriptors of a zone's daemon: what each number is, agreed upon between parent and zone.
@@ -19,6 +21,8 @@ pub const LINE: RawFd = 3;
 pub const LISTENER: RawFd = 4;
 /// The directory of the zone's cgroup.
 pub const CGROUP: RawFd = 5;
+/// The outer end of the zone's [`Door`]. The number is the same in every version of the daemon.
+pub const DOOR: RawFd = 6;
 
 /// What a zone's daemon is born with.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Inheritance {
     pub listener: OwnedFd,
     /// The directory of the zone's cgroup.
     pub cgroup: OwnedFd,
+    /// Where a parent that was started anew comes in.
+    pub door: Door,
 }
 
 impl Inheritance {
@@ -41,8 +47,57 @@ impl Inheritance {
         if TAKEN.swap(true, Ordering::Relaxed) {
             return Err(Error::new("take over the zone's descriptors again", Errno::ALREADY));
         }
-        Ok(Self { line: inherit(LINE)?, listener: inherit(LISTENER)?, cgroup: inherit(CGROUP)? })
+        let (line, listener, cgroup) = (inherit(LINE)?, inherit(LISTENER)?, inherit(CGROUP)?);
+        Ok(Self { line, listener, cgroup, door: Door::open()? })
     }
+}
+
+/// How a parent that lost its end of the line gets another one: a line whose both ends this process
+/// holds, the outer one under the number [`DOOR`]. Whoever may trace this process can take a copy of
+/// it ([`knock`]), and nobody else: there is no path to it.
+#[derive(Debug)]
+pub struct Door {
+    inner: Line,
+    outer: OwnedFd,
+}
+
+impl Door {
+    /// Makes the door. To be called when [`DOOR`] is the lowest free number.
+    fn open() -> Result<Self> {
+        let (outer, inner) = Line::pair()?;
+        let outer = outer.into_socket();
+        if outer.as_raw_fd() != DOOR {
+            return Err(Error::new(format!("open the door as descriptor {DOOR}"), Errno::BADF));
+        }
+        Ok(Self { inner, outer })
+    }
+
+    /// The inner end, where somebody that came in speaks first.
+    #[must_use]
+    pub fn inner(&self) -> &Line {
+        &self.inner
+    }
+
+    /// Gives the inner end away, to whoever came in, and makes the door anew.
+    ///
+    /// # Errors
+    /// There are too many descriptors; the door is as it was then.
+    pub fn replace(&mut self) -> Result<Line> {
+        let (outer, inner) = Line::pair()?;
+        rustix::io::dup3(outer.into_socket(), &mut self.outer, DupFlags::CLOEXEC)
+            .context(|| "make the door anew")?;
+        Ok(std::mem::replace(&mut self.inner, inner))
+    }
+}
+
+/// Takes a line to the daemon of a zone that another process started (pidfd_getfd(2)).
+///
+/// # Errors
+/// `ESRCH` when it has ended, `EPERM` when it may not be traced, or what else the kernel says.
+pub fn knock(pidfd: BorrowedFd<'_>) -> Result<Line> {
+    rustix::process::pidfd_getfd(pidfd, DOOR, PidfdGetfdFlags::empty())
+        .map(Line::from_socket)
+        .context(|| "take a line to a zone's daemon")
 }
 
 /// Takes over one descriptor, and makes it close-on-exec. Called once for each.
@@ -140,13 +195,7 @@ pub fn loopback_up() -> Result<()> {
     }
     request.ifr_ifru.ifru_flags = libc::IFF_UP as i16 | libc::IFF_RUNNING as i16;
     // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which lives here.
-    let result = unsafe {
-        libc::ioctl(
-            std::os::fd::AsRawFd::as_raw_fd(&socket),
-            libc::SIOCSIFFLAGS,
-            &raw const request,
-        )
-    };
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     if result < 0 {
         return Err(Error::from_io(operation(), &std::io::Error::last_os_error()));
     }
