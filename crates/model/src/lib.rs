@@ -9,6 +9,7 @@ mod error;
 mod executable;
 mod limits;
 mod name;
+mod zone;
 
 pub use error::Invalid;
 pub use executable::{Executable, Program};
@@ -16,3 +17,4 @@ pub use limits::{
     Cpu, CpuMax, Cpuset, Device, Io, IoDevice, Limits, List, Memory, Weight, parse_list,
 };
 pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};
+pub use zone::ZonePath;

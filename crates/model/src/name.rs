@@ -57,10 +57,20 @@ impl CellPath {
         if path.split('/').count() > MAX_DEPTH {
             return Err(Invalid::new(field, format!("At most {MAX_DEPTH} labels")));
         }
-        let mut labels = path.split('/').map(|label| CellName::parse(label, field));
-        let first = labels.next().unwrap_or_else(|| Err(Invalid::required(field)))?;
-        let rest = labels.collect::<Result<Vec<CellName>, Invalid>>()?.into_boxed_slice();
-        Ok(Self { first, rest })
+        let labels = path.split('/').map(|label| CellName::parse(label, field));
+        let labels = labels.collect::<Result<Vec<CellName>, Invalid>>()?;
+        Self::from_labels(labels).ok_or_else(|| Invalid::required(field))
+    }
+
+    /// A path of labels, whose number the caller has bounded. None: there are none.
+    pub(crate) fn from_labels(labels: Vec<CellName>) -> Option<Self> {
+        let mut labels = labels.into_iter();
+        Some(Self { first: labels.next()?, rest: labels.collect() })
+    }
+
+    /// The labels, the outermost cell's first.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = &CellName> {
+        std::iter::once(&self.first).chain(&self.rest)
     }
 
     /// The first label, and the rest of the path where there is one.
