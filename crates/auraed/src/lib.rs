@@ -13,6 +13,7 @@ pub mod gate;
 mod instance;
 pub mod logging;
 pub mod reply;
+pub mod route;
 pub mod runtime;
 pub mod server;
 pub mod service;

@@ -9,17 +9,18 @@ use std::error::Error;
 use aurae_authz::Denied;
 use aurae_kernel::Errno;
 use aurae_kernel::spawn::Step;
-use aurae_model::{CellName, Invalid};
+use aurae_model::{CellPath, Invalid};
 use tonic::{Code, Status};
 
 use crate::admit::{Admission, NoPermit};
+use crate::route::{BadZone, ZoneLost};
 use crate::runtime::cells::{
     AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls,
 };
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
-use crate::service::cells::{EndUnknown, NoCellsHere, ProcessUnknown};
+use crate::service::cells::{EndUnknown, ProcessUnknown};
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -161,7 +162,6 @@ impl Reply for ReachError {
     fn code(&self) -> Code {
         match self {
             Self::Missing(_) => Code::NotFound,
-            Self::Nested(_) => Code::Unimplemented,
             Self::Busy(..) | Self::Failed(..) => Code::Unavailable,
         }
     }
@@ -173,7 +173,7 @@ impl Reply for NoOutput {
             Self::Executable(error) => error.code(),
             Self::Process(_) => Code::NotFound,
             Self::Cell(error) => error.code(),
-            Self::InZone(_) => Code::Unimplemented,
+            Self::NoCells(_) => Code::NotFound,
         }
     }
 }
@@ -181,8 +181,9 @@ impl Reply for NoOutput {
 impl Reply for AllocateError {
     fn code(&self) -> Code {
         match self {
-            Self::Exists(_) | Self::Freeing(_) => Code::AlreadyExists,
-            Self::Reach(error) => error.code(),
+            Self::Exists(_) => Code::AlreadyExists,
+            Self::Freeing(_) => Code::Aborted,
+            Self::TooDeep(_) => Code::FailedPrecondition,
             Self::TooMany(_) | Self::OutOfMemory(_) => Code::ResourceExhausted,
             Self::Closing(_) => Code::Unavailable,
             Self::Limit(LimitError::Invalid(error)) => error.code(),
@@ -237,9 +238,18 @@ impl Reply for TooManyCalls {
     }
 }
 
-impl Reply for NoCellsHere {
+impl Reply for BadZone {
     fn code(&self) -> Code {
-        Code::Unimplemented
+        match self {
+            Self::Invalid(_) => Code::InvalidArgument,
+            Self::NoZones => Code::NotFound,
+        }
+    }
+}
+
+impl Reply for ZoneLost {
+    fn code(&self) -> Code {
+        Code::Unavailable
     }
 }
 
@@ -256,7 +266,7 @@ impl Reply for ProcessUnknown {
 }
 
 /// What a cell's daemon answered goes on as it is; that it did not answer is told as such.
-pub fn from_zone(cell: &CellName, status: Status) -> Status {
+pub fn from_zone(cell: &CellPath, status: Status) -> Status {
     match status.source() {
         None => status,
         Some(source) => Status::unavailable(format!(

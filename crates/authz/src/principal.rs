@@ -19,6 +19,9 @@ pub enum Form {
 }
 
 impl Form {
+    /// Every form.
+    const ALL: [Self; 5] = [Self::Spiffe, Self::Dns, Self::CommonName, Self::Serial, Self::Parent];
+
     /// The form as the audit log spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -84,6 +87,40 @@ impl Principal {
 
     fn new(form: Form, name: &str) -> Self {
         Self { form, name: name.into() }
+    }
+
+    /// The principal as one word of visible ASCII, for a header between a daemon and its zones.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut word = format!("{}:", self.form.as_str());
+        for byte in self.name.bytes() {
+            if byte.is_ascii_graphic() && byte != b'%' {
+                word.push(char::from(byte));
+            } else {
+                word.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        word
+    }
+
+    /// What [`Self::encode`] made; `None` for anything else.
+    #[must_use]
+    pub fn decode(word: &str) -> Option<Self> {
+        let (form, name) = word.split_once(':')?;
+        let form = Form::ALL.into_iter().find(|known| known.as_str() == form)?;
+        let mut bytes = Vec::with_capacity(name.len());
+        let mut rest = name.as_bytes();
+        while let Some((&byte, after)) = rest.split_first() {
+            rest = after;
+            if byte == b'%' {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                rest = rest.get(2..)?;
+            } else {
+                bytes.push(byte);
+            }
+        }
+        Some(Self::new(form, std::str::from_utf8(&bytes).ok()?))
     }
 
     /// How the name was found.
@@ -166,6 +203,19 @@ mod tests {
             Principal::of_certificate(&[name], &[], None, ""),
             Principal::of_certificate(&[], &[], Some(name), "")
         );
+    }
+
+    #[test]
+    fn a_principal_survives_a_header() {
+        for name in ["alice", "a b%41", "ä\n", "", "spiffe://a/b"] {
+            let principal = Principal::common_name(name);
+            let word = principal.encode();
+            assert!(word.bytes().all(|byte| byte.is_ascii_graphic()), "{word}");
+            assert_eq!(Principal::decode(&word), Some(principal));
+        }
+        for bad in ["", "alice", "king:alice", "common-name:%4", "common-name:%zz", "dns:%ff"] {
+            assert_eq!(Principal::decode(bad), None, "{bad}");
+        }
     }
 
     #[test]

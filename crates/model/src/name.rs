@@ -24,6 +24,18 @@ impl CellName {
         Ok(Self(label.into()))
     }
 
+    /// The zone in which a node's own executables run. No request can name it: no label starts with `_`.
+    #[must_use]
+    pub fn of_node() -> Self {
+        Self("_node".into())
+    }
+
+    /// Whether it is the zone of a node's own executables.
+    #[must_use]
+    pub fn is_of_node(&self) -> bool {
+        self.0.starts_with('_')
+    }
+
     /// The label.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -69,8 +81,32 @@ impl CellPath {
     }
 
     /// The labels, the outermost cell's first.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = &CellName> {
+    pub fn labels(&self) -> impl Iterator<Item = &CellName> {
         std::iter::once(&self.first).chain(&self.rest)
+    }
+
+    /// The path of the cell around this one, where there is one, and the last label.
+    #[must_use]
+    pub fn split_last(&self) -> (Option<Self>, &CellName) {
+        match self.rest.split_last() {
+            Some((last, rest)) => {
+                (Some(Self { first: self.first.clone(), rest: rest.into() }), last)
+            }
+            None => (None, &self.first),
+        }
+    }
+
+    /// The path of the cell `name` inside this one.
+    #[must_use]
+    pub fn join(&self, name: &CellName) -> Self {
+        let rest = self.rest.iter().chain([name]).cloned().collect();
+        Self { first: self.first.clone(), rest }
+    }
+
+    /// How many labels it has.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        1 + self.rest.len()
     }
 
     /// The first label, and the rest of the path where there is one.
@@ -81,6 +117,12 @@ impl CellPath {
             .split_first()
             .map(|(first, rest)| Self { first: first.clone(), rest: rest.into() });
         (&self.first, rest)
+    }
+}
+
+impl From<CellName> for CellPath {
+    fn from(first: CellName) -> Self {
+        Self { first, rest: Box::default() }
     }
 }
 
@@ -158,6 +200,25 @@ mod tests {
         }
         let deep = vec!["a"; MAX_DEPTH + 1].join("/");
         assert!(CellPath::parse(&deep, "cell.name").is_err());
+    }
+
+    #[test]
+    fn a_path_is_taken_apart_and_put_together() {
+        let path = CellPath::parse("a/b/c", "f").unwrap();
+        assert_eq!(path.depth(), 3);
+        let (around, last) = path.split_last();
+        let around = around.unwrap();
+        assert_eq!((around.to_string().as_str(), last.as_str()), ("a/b", "c"));
+        assert_eq!(around.join(last), path);
+        let single = CellPath::from(last.clone());
+        assert_eq!((single.split_last().0, single.depth()), (None, 1));
+    }
+
+    #[test]
+    fn no_request_can_name_the_zone_of_the_node() {
+        let name = CellName::of_node();
+        assert!(name.is_of_node());
+        assert!(CellName::parse(name.as_str(), "f").is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tonic::Request;
 
 use super::{Admission, permit};
-use crate::runtime::cells::CellSpec;
+use crate::runtime::cells::{CellSpec, Traits};
 use crate::runtime::{DEFAULT_GRACE, logs};
 
 /// The longest grace period.
@@ -43,8 +43,17 @@ pub fn allocate(
         pids_max: pids_max(cell.pids.unwrap_or_default())?,
         io: io(cell.io.unwrap_or_default())?,
     };
-    let (isolate_process, isolate_network) = (cell.isolate_process, cell.isolate_network);
-    Ok((permit, CellSpec { path, limits, isolate_process, isolate_network }))
+    if cell.api_socket && !cell.isolate_process {
+        let rule = "Needs isolate_process: the socket is in the cell's own mount namespace";
+        return Err(Invalid::new("cell.api_socket", rule).into());
+    }
+    let traits = Traits {
+        isolate_process: cell.isolate_process,
+        isolate_network: cell.isolate_network,
+        api_socket: cell.api_socket,
+    };
+    let name = path.split_last().1.clone();
+    Ok((permit, CellSpec { name, limits, traits }))
 }
 
 fn cpu(cpu: wire::CpuController) -> Result<Cpu, Invalid> {

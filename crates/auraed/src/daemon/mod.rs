@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use crate::bundle::BundleError;
 use crate::instance::{Instance, InstanceError};
+use crate::route::Route;
 use crate::runtime::base::BaseError;
 use crate::runtime::logs::{self, LogRing};
 use crate::runtime::node::{Machine, Role};
@@ -122,7 +123,8 @@ impl Daemon {
         let running = self.tolerate("cells", running)?;
         let health = Reporter::default();
         let api = self.api(&health, running.as_ref())?;
-        let server = Server::new(api.clone(), self.shutdown.clone());
+        let cells = running.as_ref().and_then(|running| running.workloads().cells);
+        let server = Server::new(Route::new(api.clone(), cells), self.shutdown.clone());
         let doors = match doors {
             Some(doors) => Some(doors),
             None => self.retry_doors().await,

@@ -1,4 +1,5 @@
-//! What a node runs: its cells, and its own executables.
+//! What a node runs: its cells. Its own executables are in a zone beside them, so that they outlive
+//! the daemon as those of cells do.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +8,6 @@ use aurae_kernel::process;
 
 use crate::runtime::base::Base;
 use crate::runtime::cells::{Cells, CellsSettings};
-use crate::runtime::executables::Executables;
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::service::cells::{CellApi, OwnZone};
@@ -21,12 +21,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Running {
     base: Base,
-    executables: Executables,
     cells: Cells,
 }
 
 impl Running {
-    /// Takes the daemon's place in the cgroup tree. Nothing runs yet.
+    /// Takes the daemon's place in the cgroup tree, and what an earlier daemon left running there.
     pub(super) async fn start(
         settings: &Settings,
         reaper: Reaper,
@@ -39,21 +38,22 @@ impl Running {
             protect_from_oom();
         }
         let base = Base::take(is_init, &settings.runtime_directory)?;
-        base.clear().await;
-        let executables =
-            Executables::new(base.cgroup(), reaper.clone(), settings.log_capacity, None);
         let cells = CellsSettings {
             cgroup: base.cgroup(),
             image: aurae_kernel::zone::own_image()?,
             log_capacity: settings.log_capacity,
+            path: None,
+            parent: None,
         };
-        Ok(Self { base, executables, cells: Cells::new(cells, reaper) })
+        let cells = Cells::new(cells, reaper);
+        tokio::join!(base.clear(), cells.adopt());
+        Ok(Self { base, cells })
     }
 
     /// The service that drives it.
     pub(super) fn service(&self) -> CellApi {
         let own = OwnZone { name: String::new(), cgroup: self.base.cgroup() };
-        CellApi::new(own, self.executables.clone(), Some(self.cells.clone()))
+        CellApi::new(own, None, self.cells.clone())
     }
 
     /// The cgroup controllers that cells can have.
@@ -61,21 +61,17 @@ impl Running {
         self.base.controllers().clone()
     }
 
-    /// Where its output is.
+    /// What it runs.
     pub(super) fn workloads(&self) -> Workloads {
-        Workloads::of_node(self.executables.clone(), self.cells.clone())
+        Workloads { executables: None, cells: Some(self.cells.clone()) }
     }
 
     /// Stops executables and frees cells, all at once.
     pub(super) async fn stop(self, grace: Duration) {
-        let Self { base, executables, cells } = self;
-        let stopped = tokio::time::timeout(grace + STOP_TIMEOUT, async {
-            tokio::join!(executables.close(grace), cells.close(grace));
-        });
-        if stopped.await.is_err() {
+        if tokio::time::timeout(grace + STOP_TIMEOUT, self.cells.close(grace)).await.is_err() {
             tracing::error!("some executables or cells did not end in time; going on without");
         }
-        base.leave();
+        self.base.leave();
     }
 }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use aurae_authz::{Action, Principal};
+use aurae_model::ZonePath;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use hyper::body::{Frame, SizeHint};
@@ -22,13 +23,21 @@ pub(super) struct Record {
     principal: Principal,
     peer: Arc<str>,
     action: Action,
+    /// Where it is answered; `None`: here.
+    zone: Option<ZonePath>,
     opened: Instant,
     closed: bool,
 }
 
 impl Record {
-    pub(super) fn open(request: u64, principal: Principal, peer: Arc<str>, action: Action) -> Self {
-        Self { request, principal, peer, action, opened: Instant::now(), closed: false }
+    pub(super) fn open(
+        request: u64,
+        principal: Principal,
+        peer: Arc<str>,
+        action: Action,
+        zone: Option<ZonePath>,
+    ) -> Self {
+        Self { request, principal, peer, action, zone, opened: Instant::now(), closed: false }
     }
 
     /// Hands the record to the response: it is closed when the response ends.
@@ -51,6 +60,7 @@ impl Record {
             form = self.principal.form().as_str(),
             peer = &*self.peer,
             action = self.action.as_str(),
+            zone = self.zone.as_ref().map(|zone| zone.to_string()),
             status = ?code,
             duration_us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
         );

@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use tonic::body::Body;
 
 use crate::reply;
-use crate::service::Api;
+use crate::route::{self, Route};
 use audit::Record;
 
 /// A request that the gate turned away.
@@ -42,21 +42,28 @@ pub enum Refused {
 /// The only way to the API. Clones share the numbering of requests.
 #[derive(Clone, Debug)]
 pub struct Gate {
-    api: Api,
+    route: Route,
     requests: Arc<AtomicU64>,
 }
 
 impl Gate {
-    /// A gate before `api`.
+    /// A gate before `route`.
     #[must_use]
-    pub fn new(api: Api) -> Self {
-        Self { api, requests: Arc::default() }
+    pub fn new(route: Route) -> Self {
+        Self { route, requests: Arc::default() }
     }
 
     /// The gate for one connection: its peer is known.
     #[must_use]
     pub fn admit(&self, principal: Principal, peer: String) -> Admitted {
-        Admitted { gate: self.clone(), principal, peer: peer.into() }
+        Admitted { gate: self.clone(), principal, peer: peer.into(), believed: false }
+    }
+
+    /// The gate for the connection to the daemon above, which says itself who asks.
+    #[must_use]
+    pub fn admit_parent(&self) -> Admitted {
+        let (principal, peer) = (Principal::parent(), "parent".into());
+        Admitted { gate: self.clone(), principal, peer, believed: true }
     }
 }
 
@@ -66,17 +73,23 @@ pub struct Admitted {
     gate: Gate,
     principal: Principal,
     peer: Arc<str>,
+    /// Whether the peer is believed when it says for whom it asks.
+    believed: bool,
 }
 
 impl Admitted {
     async fn answer(self, request: Request<Incoming>) -> Response<AuditedBody> {
         let action = Action::new(request.uri().path());
         let number = self.gate.requests.fetch_add(1, Ordering::Relaxed);
-        let record = Record::open(number, self.principal.clone(), self.peer, action.clone());
-        let response = match authorize(&self.principal, action) {
+        let told = self.believed.then(|| route::principal(request.headers())).flatten();
+        let principal = told.unwrap_or(self.principal);
+        // A bad path is told by the route.
+        let zone = route::zone(request.headers()).ok().flatten();
+        let record = Record::open(number, principal.clone(), self.peer, action.clone(), zone);
+        let response = match authorize(&principal, action) {
             Ok(permit) => {
                 let request = request.map(Body::new);
-                deadline::bounded(request, |request| self.gate.api.call(permit, request)).await
+                deadline::bounded(request, |request| self.gate.route.call(permit, request)).await
             }
             Err(denied) => reply::status(&denied).into_http(),
         };

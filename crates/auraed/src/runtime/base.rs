@@ -17,10 +17,10 @@ use std::time::Duration;
 
 use aurae_kernel::cgroup::{self, Cgroup};
 use aurae_kernel::{Errno, Error};
+use aurae_model::CellName;
 
-use super::cells::DAEMON_LEAF;
+use super::cells::{DAEMON_LEAF, LEAF_MARK};
 use super::cgroup::Watched;
-use super::executables::LEAF_PREFIX;
 use crate::settings::DEFAULT_RUNTIME_DIRECTORY;
 
 /// The cgroup of a daemon that was started in somebody else's: from a shell, for example.
@@ -83,15 +83,18 @@ impl Base {
         Self::enable(base, Some(origin), Some((root, name)))
     }
 
-    /// Kills and removes what an earlier daemon left below the base. What cannot be told to be such
-    /// stays; a failure is logged, and costs the name.
+    /// Kills and removes the leaves that an earlier daemon left in the base: commands that its clients
+    /// ran. Cells are found again, not cleared. A failure is logged, and costs the name.
     pub async fn clear(&self) {
         let children = self.cgroup.children().unwrap_or_default();
-        for name in children.into_iter().filter(|name| name != DAEMON_LEAF) {
+        let kept = [DAEMON_LEAF.to_owned(), CellName::of_node().to_string()];
+        for name in children {
+            if !name.starts_with(LEAF_MARK) || kept.contains(&name) {
+                continue;
+            }
             let cleared = tokio::time::timeout(CLEAR_TIMEOUT, self.clear_child(&name)).await;
             match cleared.map_err(|_| Error::new(format!("end cgroup {name}"), Errno::TIMEDOUT)) {
-                Ok(Ok(true)) => tracing::warn!(name, "removed what an earlier daemon left"),
-                Ok(Ok(false)) => {}
+                Ok(Ok(())) => tracing::warn!(name, "removed what an earlier daemon left"),
                 Ok(Err(error)) | Err(error) => {
                     tracing::error!(error = crate::reply::text(&error), "something is left");
                 }
@@ -99,18 +102,10 @@ impl Base {
         }
     }
 
-    /// Answers whether it was a cell's or an executable's.
-    async fn clear_child(&self, name: &str) -> Result<bool, Error> {
+    async fn clear_child(&self, name: &str) -> Result<(), Error> {
         let child = self.cgroup.open_child(name)?;
-        let ours = name.starts_with(LEAF_PREFIX) || child.has(DAEMON_LEAF);
-        let unfinished =
-            || -> Result<bool, Error> { Ok(self.above.is_some() && !child.events()?.populated()?) };
-        if !ours && !unfinished()? {
-            return Ok(false);
-        }
         Watched::new(&child)?.kill(&child).await?;
-        self.cgroup.remove_child(name)?;
-        Ok(true)
+        self.cgroup.remove_child(name)
     }
 
     fn enable(

@@ -1,6 +1,7 @@
 //! Where the output of executables is found: what the observe service asks of those who run them.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aurae_model::{CellPath, ExecutableName};
 
@@ -8,19 +9,28 @@ use super::cells::{Cells, ReachError, Zone};
 use super::executables::{Executables, NoSuchExecutable};
 use super::logs::LogRing;
 
-/// Where a process's output is.
+/// Where the output of an executable is.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// It is an executable of this daemon.
+    /// It is one of this daemon.
+    Here(LogRing),
+    /// The daemon of this zone has it.
+    Inside(Zone),
+}
+
+/// Where the output of a process is.
+#[derive(Clone, Debug)]
+pub enum ProcessOutput {
+    /// It is of an executable of this daemon.
     Here {
         /// The executable's name.
         name: String,
         /// What it wrote.
         ring: LogRing,
     },
-    /// It is an executable of a cell of this daemon.
-    InCell {
-        /// The cell's daemon.
+    /// The daemon of a zone has it.
+    Inside {
+        /// The zone.
         zone: Zone,
         /// The process id as that daemon sees it.
         pid: i32,
@@ -32,32 +42,30 @@ pub trait Outputs: Clone + Send + Sync + 'static {
     /// Why it cannot be had.
     type Error: Error;
 
-    /// What an executable of this daemon wrote.
+    /// What an executable wrote, in a cell or in the daemon that is asked.
     ///
     /// # Errors
-    /// There is no such executable.
-    fn of_executable(&self, name: &ExecutableName) -> Result<LogRing, Self::Error>;
+    /// There is no such executable, or the cell cannot be reached.
+    fn of_executable(
+        &self,
+        cell: Option<&CellPath>,
+        name: &ExecutableName,
+    ) -> Result<Output, Self::Error>;
 
     /// Where the output of a process is, by the process id that `Start` answered.
     ///
     /// # Errors
     /// No executable has or had it.
-    fn of_process(&self, pid: i32) -> Result<Output, Self::Error>;
-
-    /// The daemon of a cell.
-    ///
-    /// # Errors
-    /// There is no such cell, or it cannot be reached.
-    fn cell(&self, cell: &CellPath) -> Result<Zone, Self::Error>;
+    fn of_process(&self, pid: i32) -> Result<ProcessOutput, Self::Error>;
 }
 
-/// A node's executables and cells, or a zone's executables.
+/// What a daemon runs.
 #[derive(Clone, Debug)]
 pub struct Workloads {
-    /// None where the daemon has no place to run any.
-    executables: Option<Executables>,
-    /// A zone has none of its own.
-    cells: Option<Cells>,
+    /// A zone's own executables. A node's own run in a zone beside its cells.
+    pub executables: Option<Executables>,
+    /// `None` where the daemon has no place for any.
+    pub cells: Option<Cells>,
 }
 
 /// There is no such output.
@@ -72,53 +80,60 @@ pub enum NoOutput {
     /// The cell cannot be asked.
     #[error(transparent)]
     Cell(#[from] ReachError),
-    /// A daemon in a cell has no cells of its own.
-    #[error("cell {0} would be inside a cell, which this version cannot have")]
-    InZone(CellPath),
+    /// The daemon has no place for cells.
+    #[error("cell {0} does not exist: this daemon could not get a cgroup")]
+    NoCells(CellPath),
 }
 
 impl Workloads {
-    /// What a node runs.
-    #[must_use]
-    pub fn of_node(executables: Executables, cells: Cells) -> Self {
-        Self { executables: Some(executables), cells: Some(cells) }
-    }
-
-    /// What a zone runs.
-    #[must_use]
-    pub fn of_zone(executables: Executables) -> Self {
-        Self { executables: Some(executables), cells: None }
-    }
-
     /// What a daemon runs that could not get a cgroup.
     #[must_use]
     pub fn none() -> Self {
         Self { executables: None, cells: None }
+    }
+
+    /// Ends executables and cells, all at once, and takes no more.
+    pub async fn close(&self, grace: Duration) {
+        let executables = async {
+            if let Some(executables) = &self.executables {
+                executables.close(grace).await;
+            }
+        };
+        let cells = async {
+            if let Some(cells) = &self.cells {
+                cells.close(grace).await;
+            }
+        };
+        tokio::join!(executables, cells);
     }
 }
 
 impl Outputs for Workloads {
     type Error = NoOutput;
 
-    fn of_executable(&self, name: &ExecutableName) -> Result<LogRing, NoOutput> {
-        let executables = self.executables.as_ref();
-        Ok(executables.ok_or_else(|| NoSuchExecutable(name.clone()))?.logs(name)?)
+    fn of_executable(
+        &self,
+        cell: Option<&CellPath>,
+        name: &ExecutableName,
+    ) -> Result<Output, NoOutput> {
+        match (cell, &self.cells, &self.executables) {
+            (Some(cell), Some(cells), _) => Ok(Output::Inside(cells.reach(cell)?)),
+            (Some(cell), None, _) => Err(NoOutput::NoCells(cell.clone())),
+            (None, _, Some(own)) => Ok(Output::Here(own.logs(name)?)),
+            (None, cells, None) => {
+                let zone = cells.as_ref().and_then(Cells::node_zone);
+                Ok(Output::Inside(zone.ok_or_else(|| NoSuchExecutable(name.clone()))?))
+            }
+        }
     }
 
-    fn of_process(&self, pid: i32) -> Result<Output, NoOutput> {
+    fn of_process(&self, pid: i32) -> Result<ProcessOutput, NoOutput> {
         let own = self.executables.as_ref().and_then(|own| own.logs_by_pid(pid));
         if let Some((name, ring)) = own {
-            return Ok(Output::Here { name, ring });
+            return Ok(ProcessOutput::Here { name, ring });
         }
         let found = self.cells.as_ref().and_then(|cells| cells.find_pid(pid));
         let (zone, pid) = found.ok_or(NoOutput::Process(pid))?;
-        Ok(Output::InCell { zone, pid })
-    }
-
-    fn cell(&self, cell: &CellPath) -> Result<Zone, NoOutput> {
-        match &self.cells {
-            Some(cells) => Ok(cells.reach(cell)?),
-            None => Err(NoOutput::InZone(cell.clone())),
-        }
+        Ok(ProcessOutput::Inside { zone, pid })
     }
 }

@@ -32,6 +32,23 @@ struct State {
     starting: usize,
     /// Ends of unknown children since the first of those starts.
     unclaimed: HashMap<Pid, Exit>,
+    /// How many want that nobody is reaped now.
+    holds: usize,
+}
+
+/// While there is one, no process is reaped, so that each keeps its number.
+#[derive(Debug)]
+pub struct Hold {
+    reaper: Reaper,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut state = self.reaper.lock();
+        state.holds -= 1;
+        drop(state);
+        self.reaper.reap();
+    }
 }
 
 impl Reaper {
@@ -83,10 +100,17 @@ impl Reaper {
         outcome
     }
 
-    /// Reaps every child that has ended by now.
+    /// Keeps every process that ends from being reaped, until what it answers is dropped.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        self.lock().holds += 1;
+        Hold { reaper: self.clone() }
+    }
+
+    /// Reaps every child that has ended by now, unless somebody holds it off.
     pub fn reap(&self) {
         let mut state = self.lock();
-        loop {
+        while state.holds == 0 {
             match reap_any() {
                 Ok(Some((pid, exit))) => match state.waiting.remove(&pid) {
                     // Nobody may want to know any more.

@@ -11,6 +11,16 @@ pub const MAX_HANDSHAKES: usize = 128;
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests at once on one connection. Each `Wait` and each followed log holds one.
 pub const MAX_STREAMS: u32 = 256;
+/// Requests at once to one zone, by all clients of its parent together. Those that wait for something
+/// may take all of them but [`RESERVED_STREAMS`].
+pub const MAX_ZONE_STREAMS: u32 = 1024;
+/// Of a zone's streams so many are left for calls that do not wait.
+pub const RESERVED_STREAMS: u32 = 64;
+/// How much of one stream may be on its way between a daemon and a zone ahead of its reader. A slow
+/// reader holds up this much, and its own stream only.
+pub const STREAM_WINDOW: u32 = 64 << 10;
+/// All that HTTP/2 allows: each stream is bounded by its own window.
+pub const CONNECTION_WINDOW: u32 = i32::MAX.unsigned_abs();
 /// The bytes of a request message: the default of gRPC implementations, and far above any request.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// The bytes of a request's headers.

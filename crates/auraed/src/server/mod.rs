@@ -20,7 +20,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aurae_authz::Principal;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -31,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::gate::{Gate, Identity, identity_of_certificate};
-use crate::service::Api;
+use crate::route::Route;
 use crate::shutdown::Shutdown;
 
 /// What all listeners of a daemon share. Clones are the same server.
@@ -45,11 +44,17 @@ pub struct Server {
     cut: watch::Sender<bool>,
 }
 
-/// Serves the one connection of a zone's daemon, whose peer is the daemon above, until it ends. Once
-/// the shutdown is asked for, open requests have until `drain` to end.
-pub async fn serve_parent(stream: UnixStream, api: Api, shutdown: Shutdown, drain: Duration) {
-    let service = Gate::new(api).admit(Principal::parent(), "parent".to_owned());
-    let mut connection = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
+/// Serves the connection of a zone's daemon to the daemon above, until it ends. Once the shutdown is
+/// asked for, open requests have until `drain` to end.
+pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, drain: Duration) {
+    let service = Gate::new(route).admit_parent();
+    let mut http = http();
+    http.max_concurrent_streams(MAX_ZONE_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // The peer is this machine's own kernel: a lost connection is told at once.
+        .keep_alive_interval(None);
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
         _ = shutdown.wait() => {
@@ -63,11 +68,11 @@ pub async fn serve_parent(stream: UnixStream, api: Api, shutdown: Shutdown, drai
 }
 
 impl Server {
-    /// A server for `api`. It begins to end when `shutdown` is asked for.
+    /// A server for `route`. It begins to end when `shutdown` is asked for.
     #[must_use]
-    pub fn new(api: Api, shutdown: Shutdown) -> Self {
+    pub fn new(route: Route, shutdown: Shutdown) -> Self {
         Self {
-            gate: Gate::new(api),
+            gate: Gate::new(route),
             shutdown,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),

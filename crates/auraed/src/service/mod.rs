@@ -99,6 +99,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::runtime::cells::{Cells, CellsSettings};
     use crate::runtime::executables::Executables;
     use crate::runtime::logs::LogRing;
     use crate::runtime::node::{Machine, Role};
@@ -112,11 +113,19 @@ mod tests {
         let directory = File::open("/").unwrap().into();
         let cgroup = Arc::new(Cgroup::from_directory(directory, "of-a-test".into()));
         let executables = Executables::new(Arc::clone(&cgroup), Reaper::default(), 4096, None);
+        let settings = CellsSettings {
+            cgroup: Arc::clone(&cgroup),
+            image: File::open("/").unwrap().into(),
+            log_capacity: 4096,
+            path: None,
+            parent: None,
+        };
+        let own_cells = Cells::new(settings, Reaper::default());
         let own = cells::OwnZone { name: String::new(), cgroup };
         let machine = Machine::new(Role::Beside, [].into(), Shutdown::default());
         Api::default()
             .with(discovery::Discovery::service(Health::default()))
-            .with(CellServiceServer::new(cells::CellApi::new(own, executables, None)))
+            .with(CellServiceServer::new(cells::CellApi::new(own, Some(executables), own_cells)))
             .with(node::NodeApi::service(machine, Health::default()))
             .with(observe::Observe::service(LogRing::new(0), Workloads::none()))
     }

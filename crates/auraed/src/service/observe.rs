@@ -12,14 +12,14 @@ use aurae_proto::observe::{
     GetSubProcessStreamRequest, GetSubProcessStreamResponse, LogChannelType, LogEntry, LogItem,
 };
 use futures_util::stream::{self, Stream, StreamExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::admit::{self, observe::ExecutableLogs};
+use crate::admit::{self, observe::ExecutableLogs, observe::ProcessLogs};
 use crate::reply::{self, Reply, Unsupported};
-use crate::runtime::cells::Zone;
+use crate::route;
+use crate::runtime::cells::{Connection, Room, Zone};
 use crate::runtime::logs::{Batch, Channel, Entry, LogRing, Reader, ReaderOptions};
-use crate::runtime::output::{Output, Outputs};
+use crate::runtime::output::{Output, Outputs, ProcessOutput};
 use crate::server::MAX_MESSAGE_BYTES;
 use crate::service::Answers;
 
@@ -54,13 +54,13 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
         permit: Permit<Executable>,
         options: ReaderOptions,
     ) -> Result<Answers<GetExecutableLogsResponse>, Status> {
-        let Executable { cell, name } = permit.into_resource();
-        let Some(cell) = cell else {
-            let ring = self.outputs.of_executable(&name).map_err(|error| reply::status(&error))?;
-            return Ok(entries(ring.reader(options)));
+        let Executable { cell, name } = permit.resource();
+        let output = self.outputs.of_executable(cell.as_ref(), name);
+        let zone = match output.map_err(|error| reply::status(&error))? {
+            Output::Here(ring) => return Ok(entries(ring.reader(options))),
+            Output::Inside(zone) => zone,
         };
-        let zone = self.outputs.cell(&cell).map_err(|error| reply::status(&error))?;
-        let room = zone.long_call().map_err(|error| reply::status(&error))?;
+        let room = zone.room().map_err(|error| reply::status(&error))?;
         let request = GetExecutableLogsRequest {
             cell_name: None,
             executable_name: name.to_string(),
@@ -69,17 +69,19 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
             since: options.since.map(timestamp),
             channel_type: channel_type(options.channel).into(),
         };
-        let answers = ObserveServiceClient::new(zone.channel()).get_executable_logs(request).await;
+        let request = route::request(permit.principal(), &zone, request);
+        let answers = client(&zone).get_executable_logs(request).await;
         forward(zone, room, answers)
     }
 
     async fn process_log(
         &self,
+        permit: &Permit<Node>,
         pid: i32,
         options: ReaderOptions,
     ) -> Result<Answers<GetSubProcessStreamResponse>, Status> {
         match self.outputs.of_process(pid).map_err(|error| reply::status(&error))? {
-            Output::Here { name, ring } => {
+            ProcessOutput::Here { name, ring } => {
                 let items = batches(ring.reader(options)).flat_map(move |batch| {
                     stream::iter(items(batch, |channel| item_channel(&name, channel)))
                 });
@@ -87,18 +89,23 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
                     items.map(|item| Ok(GetSubProcessStreamResponse { item: Some(item) }));
                 Ok(Box::pin(answers))
             }
-            Output::InCell { zone, pid } => {
-                let room = zone.long_call().map_err(|error| reply::status(&error))?;
+            ProcessOutput::Inside { zone, pid } => {
+                let room = zone.room().map_err(|error| reply::status(&error))?;
                 let request = GetSubProcessStreamRequest {
                     channel_type: channel_type(options.channel).into(),
                     process_id: pid,
                 };
-                let mut client = ObserveServiceClient::new(zone.channel());
-                let answers = client.get_sub_process_stream(request).await;
+                let request = route::request(permit.principal(), &zone, request);
+                let answers = client(&zone).get_sub_process_stream(request).await;
                 forward(zone, room, answers)
             }
         }
     }
+}
+
+fn client(zone: &Zone) -> ObserveServiceClient<Connection> {
+    let origin = http::Uri::from_static("http://zone");
+    ObserveServiceClient::with_origin(zone.connection(), origin)
 }
 
 #[tonic::async_trait]
@@ -122,7 +129,8 @@ impl<O: Outputs<Error: Reply>> ObserveService for Observe<O> {
     ) -> Result<Response<Self::GetSubProcessStreamStream>, Status> {
         let admitted =
             admit::observe::process_logs(request).map_err(|error| reply::status(&error))?;
-        Ok(Response::new(self.process_log(admitted.pid, admitted.options).await?))
+        let ProcessLogs { permit, pid, options } = admitted;
+        Ok(Response::new(self.process_log(&permit, pid, options).await?))
     }
 
     async fn get_posix_signals_stream(
@@ -149,13 +157,13 @@ impl<O: Outputs<Error: Reply>> ObserveService for Observe<O> {
 /// A zone's stream as it is, but for the connection's own errors. It takes up `room` while it is open.
 fn forward<T: Send + 'static>(
     zone: Zone,
-    room: OwnedSemaphorePermit,
+    room: Room,
     answers: Result<Response<Streaming<T>>, Status>,
 ) -> Result<Answers<T>, Status> {
-    let answers = answers.map_err(|status| reply::from_zone(zone.name(), status))?.into_inner();
+    let answers = answers.map_err(|status| reply::from_zone(&zone.path(), status))?.into_inner();
     Ok(Box::pin(answers.map(move |answer| {
         let _room = &room;
-        answer.map_err(|status| reply::from_zone(zone.name(), status))
+        answer.map_err(|status| reply::from_zone(&zone.path(), status))
     })))
 }
 
@@ -243,22 +251,23 @@ mod tests {
     impl Outputs for OneExecutable {
         type Error = NoOutput;
 
-        fn of_executable(&self, name: &ExecutableName) -> Result<LogRing, NoOutput> {
-            match name.as_str() {
-                "app" => Ok(self.0.clone()),
-                _ => Err(NoSuchExecutable(name.clone()).into()),
+        fn of_executable(
+            &self,
+            cell: Option<&CellPath>,
+            name: &ExecutableName,
+        ) -> Result<Output, NoOutput> {
+            match (cell, name.as_str()) {
+                (Some(cell), _) => Err(NoOutput::NoCells(cell.clone())),
+                (None, "app") => Ok(Output::Here(self.0.clone())),
+                (None, _) => Err(NoSuchExecutable(name.clone()).into()),
             }
         }
 
-        fn of_process(&self, pid: i32) -> Result<Output, NoOutput> {
+        fn of_process(&self, pid: i32) -> Result<ProcessOutput, NoOutput> {
             match pid {
-                42 => Ok(Output::Here { name: "app".into(), ring: self.0.clone() }),
+                42 => Ok(ProcessOutput::Here { name: "app".into(), ring: self.0.clone() }),
                 _ => Err(NoOutput::Process(pid)),
             }
-        }
-
-        fn cell(&self, cell: &CellPath) -> Result<Zone, NoOutput> {
-            Err(NoOutput::InZone(cell.clone()))
         }
     }
 

@@ -5,50 +5,53 @@
 //!                                             └─ failed: told over the line, exit
 //! ```
 //!
+//! It outlives the daemon above it: without a parent it serves nobody, and goes on until another one
+//! comes in through its door.
+//!
 //! **Invariant**: nothing of this starts a thread, parses arguments, or sets up TLS, policy or
 //! telemetry: each would cost every zone private memory (`docs/performance.md` has the figures).
 
+mod above;
+pub mod line;
+pub mod parent;
 pub mod protocol;
 mod setup;
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
-use aurae_kernel::readiness;
-use aurae_kernel::seqpacket::{Line, Message as LineMessage};
-use aurae_kernel::zone::Inheritance;
+use aurae_kernel::seqpacket::Line;
+use aurae_kernel::zone::{Door, Inheritance, own_image};
+use aurae_model::CellPath;
 use prost::Message;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
-use tokio::net::UnixStream;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::reply::text;
+use crate::route::Route;
 use crate::runtime::DEFAULT_GRACE;
+use crate::runtime::cells::{Cells, CellsSettings};
 use crate::runtime::executables::Executables;
 use crate::runtime::logs::LogRing;
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
-use crate::server::serve_parent;
 use crate::service::Api;
 use crate::service::cells::{CellApi, OwnZone};
 use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
-use protocol::{Config, VERSION};
-
-/// What open requests have to be answered once the zone's executables have ended.
-const DRAIN: Duration = Duration::from_millis(200);
+use above::Above;
+use parent::Parent;
+use protocol::{Config, Event, OLDEST, VERSION, report};
 
 /// The entry of a zone's daemon.
 pub fn main() -> ExitCode {
-    let inheritance = match Inheritance::take() {
+    let Inheritance { line, listener, cgroup, door } = match Inheritance::take() {
         Ok(inheritance) => inheritance,
         Err(error) => {
             eprintln!(
@@ -59,18 +62,18 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let line = Arc::new(Line::from_socket(inheritance.line));
-    match run(&line, inheritance.listener, inheritance.cgroup) {
+    let line = Arc::new(Line::from_socket(line));
+    match run(&line, listener, cgroup, door) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             // The parent tells the caller; a parent that is gone needs no telling.
-            let _ = line.send(&protocol::failed(reason), None);
+            let _ = line.send(&report(Event::Failed(reason)), None);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(line: &Arc<Line>, stream: OwnedFd, cgroup: OwnedFd) -> Result<(), String> {
+fn run(line: &Arc<Line>, stream: OwnedFd, cgroup: OwnedFd, door: Door) -> Result<(), String> {
     let config = receive_config(line)?;
     let cgroup = Cgroup::from_directory(cgroup, PathBuf::from(&config.cgroup_path));
     setup::run(&config, &cgroup).map_err(|error| text(&error))?;
@@ -79,7 +82,7 @@ fn run(line: &Arc<Line>, stream: OwnedFd, cgroup: OwnedFd) -> Result<(), String>
         .build()
         .map_err(|error| format!("failed to start the runtime: {error}"))?;
     runtime
-        .block_on(serve(config, line, stream, cgroup))
+        .block_on(serve(&config, line, stream, cgroup, door))
         .map_err(|error| format!("failed to serve: {error}"))
 }
 
@@ -89,105 +92,90 @@ fn receive_config(line: &Line) -> Result<Config, String> {
     let bytes = message.ok_or("the parent sent no configuration")?.bytes;
     let config = Config::decode(bytes.as_slice())
         .map_err(|error| format!("the parent's configuration cannot be read: {error}"))?;
-    if config.version != VERSION {
+    if config.version < OLDEST {
         let version = config.version;
-        return Err(format!(
-            "the parent speaks version {version} of the zone protocol, not {VERSION}"
-        ));
+        return Err(format!("the zone speaks versions {OLDEST} to {VERSION}, not {version}"));
     }
     Ok(config)
 }
 
 async fn serve(
-    config: Config,
+    config: &Config,
     line: &Arc<Line>,
     stream: OwnedFd,
     cgroup: Cgroup,
+    door: Door,
 ) -> std::io::Result<()> {
     let cgroup = Arc::new(cgroup);
     let reaper = Reaper::start()?;
+    let parent = Parent::new(Arc::clone(line), reaper.clone());
     let log_capacity = usize::try_from(config.log_capacity).unwrap_or(usize::MAX);
-    let executables =
-        Executables::new(Arc::clone(&cgroup), reaper, log_capacity, Some(Arc::clone(line)));
-    let own = OwnZone { name: config.name, cgroup };
+    let workloads = Workloads {
+        executables: Some(Executables::new(
+            Arc::clone(&cgroup),
+            reaper.clone(),
+            log_capacity,
+            Some(parent.clone()),
+        )),
+        cells: Some(Cells::new(
+            CellsSettings {
+                cgroup: Arc::clone(&cgroup),
+                image: own_image().map_err(|error| std::io::Error::other(text(&error)))?,
+                log_capacity,
+                path: CellPath::parse(&config.path, "path").ok(),
+                parent: Some(parent.clone()),
+            },
+            reaper,
+        )),
+    };
     let shutdown = Shutdown::default();
-    let api = api(own, executables.clone(), shutdown.clone());
-    let stream = std::os::unix::net::UnixStream::from(stream);
-    stream.set_nonblocking(true)?;
-    let serving =
-        tokio::spawn(serve_parent(UnixStream::from_std(stream)?, api, shutdown.clone(), DRAIN));
-    line.send(&protocol::ready(), None).map_err(|error| std::io::Error::other(text(&error)))?;
+    let own = OwnZone { name: own_name(config), cgroup };
+    let route = Route::new(api(own, workloads.clone(), shutdown.clone()), workloads.cells.clone());
+    let above = Above::new(line, stream, door, parent, route, shutdown.clone())?;
+    end_when_told(above, &workloads, &shutdown).await
+}
 
-    end_when_told(line, &executables).await?;
-    shutdown.request(Intent::Exit);
-    // It only ends by itself: there is nobody to abort it.
-    let _ = serving.await;
-    Ok(())
+/// The last label of its path.
+fn own_name(config: &Config) -> String {
+    if config.path.is_empty() { String::new() } else { config.name.clone() }
 }
 
 /// The services of a zone's daemon.
-fn api(own: OwnZone, executables: Executables, shutdown: Shutdown) -> Api {
+fn api(own: OwnZone, workloads: Workloads, shutdown: Shutdown) -> Api {
     use aurae_proto::cells::cell_service_server::CellServiceServer;
     // What goes wrong in a zone is told over the line; it keeps no log of its own.
     let log = LogRing::new(0);
     log.close();
     // A controller list that cannot be read is told as none.
-    let controllers = own.cgroup.controllers().unwrap_or_default();
+    let controllers = own.cgroup.controllers().unwrap_or_else(|_| BTreeSet::new());
     let machine = Machine::new(Role::Zone, controllers, shutdown);
-    let cells = CellApi::new(own, executables.clone(), None);
-    Api::default()
-        .with(CellServiceServer::new(cells))
-        .with(NodeApi::service(machine, Status::default()))
-        .with(Observe::service(log, Workloads::of_zone(executables)))
+    let mut api = Api::default();
+    if let Some(cells) = workloads.cells.clone() {
+        let cells = CellApi::new(own, workloads.executables.clone(), cells);
+        api = api.with(CellServiceServer::new(cells));
+    }
+    api.with(NodeApi::service(machine, Status::default())).with(Observe::service(log, workloads))
 }
 
-/// Waits until the parent, or a signal, ends the zone, and stops its executables. Another order
-/// meanwhile can only shorten their grace period; the end of the parent is one.
-async fn end_when_told(line: &Line, executables: &Executables) -> std::io::Result<()> {
-    let readable = line.as_fd().try_clone_to_owned()?;
-    let line = readiness::register(Line::from_socket(readable), Interest::READABLE)?;
+/// Waits until the parent, or a signal, ends the zone, and ends its executables and cells. Another
+/// order meanwhile can only shorten their grace period.
+async fn end_when_told(
+    mut above: Above,
+    workloads: &Workloads,
+    shutdown: &Shutdown,
+) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut order = tokio::select! {
-        order = next_order(&line) => order,
-        _ = terminate.recv() => Order::End(DEFAULT_GRACE),
+    let mut grace = tokio::select! {
+        grace = above.order() => grace,
+        _ = terminate.recv() => DEFAULT_GRACE,
     };
     loop {
-        order = tokio::select! {
-            () = executables.close(order.grace()) => return Ok(()),
-            next = next_order(&line), if !matches!(order, Order::ParentGone) => next,
-        };
-    }
-}
-
-/// What ends a zone.
-#[derive(Clone, Copy)]
-enum Order {
-    /// The parent, or a signal, with a grace period.
-    End(Duration),
-    /// The parent ended.
-    ParentGone,
-}
-
-impl Order {
-    fn grace(self) -> Duration {
-        match self {
-            Self::End(grace) => grace,
-            Self::ParentGone => DEFAULT_GRACE,
+        tokio::select! {
+            () = workloads.close(grace) => break,
+            sooner = above.order() => grace = sooner,
         }
     }
-}
-
-/// An order to end, or the end of the line, which is the end of the parent.
-async fn next_order(line: &AsyncFd<Line>) -> Order {
-    loop {
-        let Ok(mut guard) = line.readable().await else { return Order::ParentGone };
-        match line.get_ref().receive() {
-            Err(error) if error.errno == aurae_kernel::Errno::AGAIN => guard.clear_ready(),
-            Ok(Some(LineMessage { bytes, .. })) => {
-                let order = protocol::Shutdown::decode(bytes.as_slice());
-                return Order::End(order.map_or(DEFAULT_GRACE, |order| order.grace()));
-            }
-            Ok(None) | Err(_) => return Order::ParentGone,
-        }
-    }
+    shutdown.request(Intent::Exit);
+    above.close().await;
+    Ok(())
 }

@@ -4,17 +4,26 @@
 //! parent ─ Config ──────────▶ zone      before it is started; it reads it first
 //! parent ◀───── Ready | Failed ─ zone   once
 //! parent ◀──────────── Started ─ zone   for each process, named by SCM_CREDENTIALS
-//! parent ─ Shutdown ────────▶ zone      end of the line means the same
+//! parent ─ Numbered ────────▶ zone      how the daemons above number that process
+//! parent ─ Shutdown ────────▶ zone
+//!
+//! parent ─ Adopt ───────────▶ zone      through the door, with a new connection (SCM_RIGHTS):
+//! parent ◀──── Adopted, Known… ─ zone   this line and that connection replace the old ones
 //! ```
 //!
-//! Messages are protobuf, so that a newer daemon may add fields that an older zone leaves alone.
+//! The end of the line is no order: a parent that was killed, or is being replaced, comes back through
+//! the door. Messages are protobuf, so that a newer daemon may add fields that an older zone leaves
+//! alone; what an older one would misunderstand takes another [`VERSION`].
 
 use std::time::Duration;
 
 use prost::Message;
 
-/// The version of this protocol; a zone refuses a configuration of another one.
+/// The version of this protocol.
 pub const VERSION: u32 = 1;
+
+/// The oldest version that this daemon speaks with the other side.
+pub const OLDEST: u32 = 1;
 
 /// What a zone is to be.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -37,37 +46,53 @@ pub struct Config {
     /// How much output of an executable is kept, in bytes, unless its start says otherwise.
     #[prost(uint64, tag = "6")]
     pub log_capacity: u64,
+    /// Its path below the node, labels separated by `/`; empty for the zone of the node's own
+    /// executables.
+    #[prost(string, tag = "7")]
+    pub path: String,
+    /// Its executables may have its API on a socket.
+    #[prost(bool, tag = "8")]
+    pub api_socket: bool,
 }
 
 /// From the parent to the zone, after [`Config`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
-pub struct Shutdown {
-    /// What executables have between SIGTERM and SIGKILL, in milliseconds. Always there: without it
-    /// the message would be empty, which on the line is its end.
-    #[prost(uint64, optional, tag = "1")]
-    grace_millis: Option<u64>,
+pub struct Order {
+    /// What it is told.
+    #[prost(oneof = "Command", tags = "1, 2, 3")]
+    pub command: Option<Command>,
 }
 
-impl Shutdown {
-    /// An encoded request to end.
-    #[must_use]
-    pub fn encode(grace: Duration) -> Vec<u8> {
-        let grace_millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        Self { grace_millis: Some(grace_millis) }.encode_to_vec()
-    }
+/// What a zone is told.
+#[derive(Clone, PartialEq, Eq, prost::Oneof)]
+pub enum Command {
+    /// To end: what executables have between their stop signal and SIGKILL, in milliseconds.
+    #[prost(uint64, tag = "1")]
+    Shutdown(u64),
+    /// How the daemons above number a process that it started.
+    #[prost(message, tag = "2")]
+    Numbered(Numbered),
+    /// That it has a new parent, which speaks this version of the protocol.
+    #[prost(uint32, tag = "3")]
+    Adopt(u32),
+}
 
-    /// What executables have between SIGTERM and SIGKILL.
-    #[must_use]
-    pub fn grace(&self) -> Duration {
-        Duration::from_millis(self.grace_millis.unwrap_or_default())
-    }
+/// The numbers of a process.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Numbered {
+    /// As the zone numbers it.
+    #[prost(int32, tag = "1")]
+    pub pid: i32,
+    /// As the daemons above number it: the parent first, the node last.
+    #[prost(int32, repeated, tag = "2")]
+    pub outer: Vec<i32>,
 }
 
 /// From the zone to the parent.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct Report {
     /// What it tells.
-    #[prost(oneof = "Event", tags = "1, 2, 3")]
+    #[prost(oneof = "Event", tags = "1, 2, 3, 4, 5")]
     pub event: Option<Event>,
 }
 
@@ -77,30 +102,49 @@ pub enum Event {
     /// It takes requests.
     #[prost(bool, tag = "1")]
     Ready(bool),
-    /// It could not be set up, and ends.
+    /// It could not be set up, and ends; or it does not take this parent.
     #[prost(string, tag = "2")]
     Failed(String),
     /// It started a process: its pid in the zone. The message's credentials name it to the parent.
     #[prost(int32, tag = "3")]
     Started(i32),
+    /// It has taken its new parent.
+    #[prost(bool, tag = "4")]
+    Adopted(bool),
+    /// The numbers of processes, told before by an earlier parent.
+    #[prost(message, tag = "5")]
+    Known(Known),
 }
 
-/// An encoded "ready".
-#[must_use]
-pub fn ready() -> Vec<u8> {
-    Report { event: Some(Event::Ready(true)) }.encode_to_vec()
+/// The numbers of some processes.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct Known {
+    /// At most [`Known::MAX`], so that the message is short enough.
+    #[prost(message, repeated, tag = "1")]
+    pub processes: Vec<Numbered>,
 }
 
-/// An encoded "failed".
-#[must_use]
-pub fn failed(message: String) -> Vec<u8> {
-    Report { event: Some(Event::Failed(message)) }.encode_to_vec()
+impl Known {
+    /// Each has at most 32 numbers of 11 bytes, and a message 16 KiB.
+    pub const MAX: usize = 32;
 }
 
-/// An encoded "started".
+/// An encoded order to end.
 #[must_use]
-pub fn started(pid: i32) -> Vec<u8> {
-    Report { event: Some(Event::Started(pid)) }.encode_to_vec()
+pub fn shutdown(grace: Duration) -> Vec<u8> {
+    order(Command::Shutdown(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// An encoded order.
+#[must_use]
+pub fn order(command: Command) -> Vec<u8> {
+    Order { command: Some(command) }.encode_to_vec()
+}
+
+/// An encoded report.
+#[must_use]
+pub fn report(event: Event) -> Vec<u8> {
+    Report { event: Some(event) }.encode_to_vec()
 }
 
 #[cfg(test)]
@@ -108,9 +152,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_to_end_at_once_is_not_the_end_of_the_line() {
-        let order = Shutdown::encode(Duration::ZERO);
-        assert!(!order.is_empty());
-        assert_eq!(Shutdown::decode(order.as_slice()).unwrap().grace(), Duration::ZERO);
+    fn no_message_is_empty_which_on_the_line_is_its_end() {
+        for command in
+            [Command::Shutdown(0), Command::Numbered(Numbered::default()), Command::Adopt(0)]
+        {
+            let bytes = order(command.clone());
+            assert!(!bytes.is_empty());
+            assert_eq!(Order::decode(bytes.as_slice()).unwrap().command, Some(command));
+        }
+        for event in [Event::Ready(false), Event::Started(0), Event::Failed(String::new())] {
+            assert!(!report(event).is_empty());
+        }
     }
 }

@@ -6,24 +6,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
-use aurae_kernel::spawn::SpawnError;
-use aurae_model::{CellName, CellPath, Limits};
+use aurae_model::{CellName, CellPath, Limits, MAX_DEPTH};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
-use tonic::transport::Channel;
 
-use super::limits::{LimitError, read_back};
-use super::runner::{Command, Phase, Pids, Runner};
+use super::connection::Connection;
+use super::errors::{AllocateError, FreeError, InspectError, NoSuchCell, ReachError, TooManyCalls};
+use super::limits::read_back;
+use super::notes::Traits;
+use super::pids::Pids;
+use super::runner::{Command, Daemon, Phase, Runner};
 use super::start::{Making, start};
+use super::tree::{CellNode, CellState, CellView, existing, tree, view};
 use super::usage::Usage;
+use crate::runtime::cgroup::Watched;
 use crate::runtime::reaper::Reaper;
-use crate::server::MAX_STREAMS;
+use crate::server::{MAX_ZONE_STREAMS, RESERVED_STREAMS};
+use crate::zone::parent::Parent;
 
 /// So many cells may exist at once: each costs the node a process.
-const MAX_CELLS: usize = 32_768;
+pub(super) const MAX_CELLS: usize = 32_768;
 
-/// So many calls that wait for something (an end, more output) may be open to one cell: they share its
-/// connection with the calls that must not wait, of which it then takes the rest of its streams.
-const MAX_LONG_CALLS: usize = MAX_STREAMS as usize - 64;
+/// So many calls that may wait for something can be open to one cell: they share its connection with
+/// the calls that must not wait.
+pub(super) const MAX_LONG_CALLS: usize = (MAX_ZONE_STREAMS - RESERVED_STREAMS) as usize;
 
 /// Commands to one cell that wait to be taken.
 const COMMAND_QUEUE: usize = 4;
@@ -37,106 +42,21 @@ pub struct CellsSettings {
     pub image: OwnedFd,
     /// Output kept per executable, in bytes.
     pub log_capacity: usize,
+    /// The daemon's own path below the node; `None` for the node.
+    pub path: Option<CellPath>,
+    /// The daemon above; `None` for the node.
+    pub parent: Option<Parent>,
 }
 
 /// A cell to make.
 #[derive(Clone, Debug)]
 pub struct CellSpec {
-    /// Its path below this daemon.
-    pub path: CellPath,
+    /// Its name in this daemon.
+    pub name: CellName,
     /// Its limits.
     pub limits: Limits,
-    /// Its own pid, mount, ipc and uts namespaces.
-    pub isolate_process: bool,
-    /// Its own network namespace.
-    pub isolate_network: bool,
-}
-
-/// A cell as the kernel has it.
-#[derive(Clone, Debug)]
-pub struct CellView {
-    /// Its name.
-    pub name: String,
-    /// Its limits, read back.
-    pub limits: Limits,
-    /// Its own pid, mount, ipc and uts namespaces.
-    pub isolate_process: bool,
-    /// Its own network namespace.
-    pub isolate_network: bool,
-    /// Its cgroup below the mount.
-    pub cgroup_path: String,
-    /// Its daemon's pid.
-    pub daemon_pid: i32,
-}
-
-/// There is no such cell.
-#[derive(Debug, thiserror::Error)]
-#[error("cell {0} does not exist")]
-pub struct NoSuchCell(pub String);
-
-/// Why a cell cannot be asked.
-#[derive(Debug, thiserror::Error)]
-pub enum ReachError {
-    /// There is none.
-    #[error(transparent)]
-    Missing(#[from] NoSuchCell),
-    /// It is in a cell.
-    #[error("cell {0} is inside a cell, which this version cannot reach; use cells one level deep")]
-    Nested(CellPath),
-    /// It is being made or freed.
-    #[error("cell {0} is being {1}; try again")]
-    Busy(CellName, &'static str),
-    /// Its daemon ended.
-    #[error("the daemon of cell {0} is gone ({1}); free the cell and allocate it again")]
-    Failed(CellName, String),
-}
-
-/// Why a cell was not made. Nothing of it is left.
-#[derive(Debug, thiserror::Error)]
-pub enum AllocateError {
-    /// The name is taken.
-    #[error("cell {0} already exists")]
-    Exists(CellName),
-    /// The name is of a cell that is being freed.
-    #[error("cell {0} is being freed; try again when that is done")]
-    Freeing(CellName),
-    /// It would be inside a cell.
-    #[error(transparent)]
-    Reach(#[from] ReachError),
-    /// There are too many.
-    #[error("cell {0} was not made: there are {MAX_CELLS} already")]
-    TooMany(CellName),
-    /// The daemon is ending.
-    #[error("cell {0} was not made: the daemon is ending")]
-    Closing(CellName),
-    /// A limit cannot be had.
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    /// The kernel refused.
-    #[error(transparent)]
-    Kernel(#[from] aurae_kernel::Error),
-    /// Its daemon was not started.
-    #[error("failed to start the daemon of cell {cell}")]
-    Spawn {
-        /// The cell.
-        cell: CellName,
-        /// The step, and what the kernel said.
-        #[source]
-        source: SpawnError,
-    },
-    /// Its daemon did not get ready.
-    #[error("the daemon of cell {cell} did not get ready: {reason}")]
-    NotReady {
-        /// The cell.
-        cell: CellName,
-        /// What it said, or how it ended.
-        reason: String,
-    },
-    /// The OOM killer took its daemon.
-    #[error(
-        "the daemon of cell {0} does not fit the cell's memory limit; raise memory.max to 1 MiB or more"
-    )]
-    OutOfMemory(CellName),
+    /// What else it is to be.
+    pub traits: Traits,
 }
 
 /// A handle to the cells of this daemon; clones share them.
@@ -150,7 +70,7 @@ pub(super) struct Shared {
     pub(super) settings: CellsSettings,
     pub(super) reaper: Reaper,
     table: Mutex<Table>,
-    /// Told whenever an allocation has come to its end.
+    /// Told whenever a name is no longer [`Slot::Settling`].
     settled: Notify,
 }
 
@@ -162,29 +82,34 @@ struct Table {
 
 #[derive(Clone, Debug)]
 enum Slot {
-    Allocating,
+    /// What is being done with it.
+    Settling(&'static str),
     Made(Arc<Cell>),
 }
 
 /// A cell that was made.
 #[derive(Debug)]
 pub(super) struct Cell {
-    pub(super) spec: CellSpec,
-    pub(super) name: CellName,
-    pub(super) cgroup: Cgroup,
-    pub(super) daemon_pid: i32,
-    pub(super) channel: Channel,
-    pub(super) pids: Pids,
-    pub(super) long_calls: Arc<Semaphore>,
-    pub(super) phase: watch::Receiver<Phase>,
-    pub(super) commands: mpsc::Sender<Command>,
+    path: CellPath,
+    cgroup: Cgroup,
+    /// `None` where its daemon was gone when the cell was found.
+    connection: Option<Connection>,
+    pids: Pids,
+    long_calls: Arc<Semaphore>,
+    phase: watch::Receiver<Phase>,
+    commands: mpsc::Sender<Command>,
 }
 
-/// A cell whose daemon can be asked.
+/// A zone that can be asked: a cell of this daemon, or one somewhere inside it.
 #[derive(Clone, Debug)]
 pub struct Zone {
     cell: Arc<Cell>,
+    connection: Connection,
+    rest: Option<CellPath>,
 }
+
+/// Room for a call to a zone that may wait; to be kept for as long as the call is open.
+pub type Room = OwnedSemaphorePermit;
 
 impl Cells {
     /// No cells yet.
@@ -199,136 +124,147 @@ impl Cells {
     /// # Errors
     /// As [`AllocateError`] says; nothing is left then.
     pub async fn allocate(&self, spec: CellSpec) -> Result<(), AllocateError> {
-        let name = self.own_name(&spec.path)?;
+        let name = spec.name.clone();
         self.reserve(&name)?;
         let (cells, of_task) = (self.clone(), name.clone());
         let task = tokio::spawn(async move {
-            let outcome = cells.make(of_task.clone(), spec).await;
-            let settled = cells.settle(of_task, outcome);
-            cells.shared.settled.notify_waiters();
-            settled
+            let outcome = cells.make(spec).await;
+            let (cell, outcome) = match outcome {
+                Ok(cell) => (Some(cell), Ok(())),
+                Err(error) => (None, Err(error)),
+            };
+            cells.settled(&of_task, cell);
+            outcome
         });
         task.await.unwrap_or_else(|panic| {
-            self.table().slots.remove(&name);
-            self.shared.settled.notify_waiters();
-            Err(AllocateError::NotReady { cell: name, reason: panic.to_string() })
+            self.settled(&name, None);
+            let cell = self.path_of(&name);
+            Err(AllocateError::NotReady { cell, reason: panic.to_string() })
         })
     }
 
-    /// Puts what came of a reservation in its place.
-    fn settle(
-        &self,
-        name: CellName,
-        outcome: Result<Arc<Cell>, AllocateError>,
-    ) -> Result<(), AllocateError> {
-        let mut table = self.table();
-        match outcome {
-            Ok(cell) => {
-                table.slots.insert(name, Slot::Made(cell));
-                Ok(())
-            }
-            Err(error) => {
-                table.slots.remove(&name);
-                Err(error)
-            }
-        }
+    async fn make(&self, spec: CellSpec) -> Result<Arc<Cell>, AllocateError> {
+        let Making { cgroup, own_cgroup, watched, connection, daemon } = start(self, &spec).await?;
+        let cgroups = (cgroup, own_cgroup, watched);
+        Ok(self.own(&spec.name, cgroups, Some(connection), Some(daemon), Phase::Live))
     }
 
-    async fn make(&self, name: CellName, spec: CellSpec) -> Result<Arc<Cell>, AllocateError> {
-        let Making { cgroup, own_cgroup, watched, line, channel, pid, exit } =
-            start(&self.shared, &name, &spec).await?;
-        let (phase, phases) = watch::channel(Phase::Live);
+    /// Gives a cell the task that owns it.
+    pub(super) fn own(
+        &self,
+        name: &CellName,
+        (cgroup, own_cgroup, watched): (Cgroup, Cgroup, Watched),
+        connection: Option<Connection>,
+        daemon: Option<Daemon>,
+        phase: Phase,
+    ) -> Arc<Cell> {
+        let (phase, phases) = watch::channel(phase);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let pids = Pids::default();
+        let (path, pids) = (self.path_of(name), Pids::default());
         let runner = Runner {
             cells: self.clone(),
-            name: name.clone(),
+            path: path.clone(),
             cgroup: own_cgroup,
             watched,
-            line,
-            exit,
+            daemon,
             pids: pids.clone(),
             phase,
             commands: queue,
         };
-        let cell = Cell {
-            spec,
-            name,
-            cgroup,
-            daemon_pid: pid,
-            channel,
-            pids,
-            long_calls: Arc::new(Semaphore::new(MAX_LONG_CALLS)),
-            phase: phases,
-            commands,
-        };
         tokio::spawn(runner.run());
-        Ok(Arc::new(cell))
+        let long_calls = Arc::new(Semaphore::new(MAX_LONG_CALLS));
+        Arc::new(Cell { path, cgroup, connection, pids, long_calls, phase: phases, commands })
     }
 
     /// Ends a cell. When it answers, no process of it is left, nor its cgroup.
     ///
     /// # Errors
     /// There is none, or it is being made, or the kernel does not let its cgroup go.
-    pub async fn free(&self, path: &CellPath, grace: Duration) -> Result<(), FreeError> {
-        let cell = self.find(path)?;
+    pub async fn free(&self, name: &CellName, grace: Duration) -> Result<(), FreeError> {
+        self.end(&*self.find(name)?, grace).await
+    }
+
+    pub(super) async fn end(&self, cell: &Cell, grace: Duration) -> Result<(), FreeError> {
         let (reply, answer) = oneshot::channel();
         // A runner that takes no command, or drops it, has seen the cell gone.
         let _ = cell.commands.send(Command::Free { grace, reply }).await;
         match answer.await {
-            Ok(Err(reason)) => Err(FreeError::Stuck(cell.name.clone(), reason)),
+            Ok(Err(reason)) => Err(FreeError::Stuck(cell.path.clone(), reason)),
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 
-    /// All cells, in the order of their names; those that are being made or freed are left out.
+    /// All cells, and those inside them, in the order of their names; those that are being made or
+    /// freed are left out.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn list(&self) -> aurae_kernel::Result<Vec<CellView>> {
-        let made: Vec<Arc<Cell>> = self.made();
-        let mut views = Vec::with_capacity(made.len());
-        for cell in made {
-            let view = cell.view();
-            // Looked at last: the kernel's files say nothing of a cell that was freed meanwhile.
-            if !matches!(*cell.phase.borrow(), Phase::Live | Phase::Failed(_)) {
-                continue;
-            }
-            match view {
-                Ok(view) => views.push(view),
-                // It was freed meanwhile.
-                Err(error)
-                    if matches!(
-                        error.errno,
-                        aurae_kernel::Errno::NODEV | aurae_kernel::Errno::NOENT
-                    ) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(views)
+    pub fn list(&self) -> aurae_kernel::Result<Vec<CellNode>> {
+        let depth = self.shared.settings.path.as_ref().map_or(0, CellPath::depth);
+        tree(&self.shared.settings.cgroup, "", depth)
     }
 
-    /// A cell as the kernel has it, and what it uses.
+    /// A cell of this daemon, or one inside it, as the kernel has it, and what it uses.
     ///
     /// # Errors
     /// There is none, or what the kernel says.
     pub fn inspect(&self, path: &CellPath) -> Result<(CellView, Usage, Vec<String>), InspectError> {
-        let cell = self.find(path)?;
-        let controllers = cell.cgroup.controllers()?.into_iter().collect();
-        Ok((cell.view()?, Usage::read(&cell.cgroup)?, controllers))
+        let (first, _) = path.split_first();
+        let mut missing = self.path_of(first);
+        let mut cgroup = self.find(first)?.cgroup.try_clone()?;
+        for label in path.labels().skip(1) {
+            missing = missing.join(label);
+            let child = existing(cgroup.open_child(label.as_str()))?;
+            cgroup = child.ok_or_else(|| ReachError::from(NoSuchCell(missing.clone())))?;
+        }
+        let view = existing(view(&cgroup, path.to_string()))?.flatten();
+        let view = view.ok_or_else(|| ReachError::from(NoSuchCell(missing)))?;
+        let controllers = cgroup.controllers()?.into_iter().collect();
+        Ok((view, Usage::read(&cgroup)?, controllers))
     }
 
-    /// A cell's daemon, to be asked.
+    /// The zone at `path`, to be asked. Only its first label is looked at: the daemon of that cell
+    /// knows the rest.
     ///
     /// # Errors
     /// As [`ReachError`] says.
     pub fn reach(&self, path: &CellPath) -> Result<Zone, ReachError> {
-        let cell = self.find(path)?;
-        let phase = cell.phase.borrow().clone();
-        match phase {
-            Phase::Live => Ok(Zone { cell }),
-            Phase::Failed(reason) => Err(ReachError::Failed(cell.name.clone(), reason)),
-            Phase::Freeing | Phase::Gone => Err(ReachError::Busy(cell.name.clone(), "freed")),
+        let (first, rest) = path.split_first();
+        self.find(first)?.zone(rest)
+    }
+
+    /// The zone of the node's own executables, if there is one.
+    #[must_use]
+    pub fn node_zone(&self) -> Option<Zone> {
+        self.find(&CellName::of_node()).ok()?.zone(None).ok()
+    }
+
+    /// The zone of the node's own executables, made if there is none. One whose daemon is gone is
+    /// made anew.
+    ///
+    /// # Errors
+    /// As [`AllocateError`] says.
+    pub async fn make_node_zone(&self) -> Result<Zone, AllocateError> {
+        let name = CellName::of_node();
+        loop {
+            let settled = self.shared.settled.notified();
+            match self.find(&name).and_then(|cell| cell.zone(None)) {
+                Ok(zone) => return Ok(zone),
+                Err(ReachError::Busy(..)) => settled.await,
+                Err(ReachError::Failed(..)) => {
+                    self.free(&name, Duration::ZERO).await.map_err(|error| {
+                        let reason = crate::reply::text(&error);
+                        AllocateError::NotReady { cell: self.path_of(&name), reason }
+                    })?;
+                }
+                Err(ReachError::Missing(_)) => {
+                    let (limits, traits) = (Limits::default(), Traits::default());
+                    match self.allocate(CellSpec { name: name.clone(), limits, traits }).await {
+                        Ok(()) | Err(AllocateError::Exists(_)) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
         }
     }
 
@@ -337,7 +273,7 @@ impl Cells {
     pub fn find_pid(&self, pid: i32) -> Option<(Zone, i32)> {
         self.made().into_iter().find_map(|cell| {
             let inside = cell.pids.inside(pid)?;
-            Some((Zone { cell }, inside))
+            Some((cell.zone(None).ok()?, inside))
         })
     }
 
@@ -349,7 +285,7 @@ impl Cells {
         for cell in self.made() {
             let cells = self.clone();
             frees.spawn(async move {
-                if let Err(error) = cells.free(&cell.spec.path, grace).await {
+                if let Err(error) = cells.end(&cell, grace).await {
                     tracing::error!(error = crate::reply::text(&error), "a cell was not freed");
                 }
             });
@@ -361,30 +297,26 @@ impl Cells {
     async fn all_settled(&self) {
         loop {
             let settled = self.shared.settled.notified();
-            if !self.table().slots.values().any(|slot| matches!(slot, Slot::Allocating)) {
+            if !self.table().slots.values().any(|slot| matches!(slot, Slot::Settling(_))) {
                 return;
             }
             settled.await;
         }
     }
 
-    fn own_name(&self, path: &CellPath) -> Result<CellName, ReachError> {
-        let (first, rest) = path.split_first();
-        if rest.is_none() {
-            return Ok(first.clone());
+    /// The path below the node of the cell `name` of this daemon.
+    pub(super) fn path_of(&self, name: &CellName) -> CellPath {
+        match &self.shared.settings.path {
+            Some(path) => path.join(name),
+            None => name.clone().into(),
         }
-        if !self.table().slots.contains_key(first) {
-            return Err(NoSuchCell(first.to_string()).into());
-        }
-        Err(ReachError::Nested(path.clone()))
     }
 
-    fn find(&self, path: &CellPath) -> Result<Arc<Cell>, ReachError> {
-        let name = self.own_name(path)?;
-        match self.table().slots.get(&name) {
+    fn find(&self, name: &CellName) -> Result<Arc<Cell>, ReachError> {
+        match self.table().slots.get(name) {
             Some(Slot::Made(cell)) => Ok(Arc::clone(cell)),
-            Some(Slot::Allocating) => Err(ReachError::Busy(name, "made")),
-            None => Err(NoSuchCell(name.to_string()).into()),
+            Some(Slot::Settling(how)) => Err(ReachError::Busy(self.path_of(name), how)),
+            None => Err(NoSuchCell(self.path_of(name)).into()),
         }
     }
 
@@ -392,33 +324,69 @@ impl Cells {
         let table = self.table();
         let made = table.slots.values().filter_map(|slot| match slot {
             Slot::Made(cell) => Some(Arc::clone(cell)),
-            Slot::Allocating => None,
+            Slot::Settling(_) => None,
         });
         made.collect()
     }
 
     fn reserve(&self, name: &CellName) -> Result<(), AllocateError> {
+        let path = self.path_of(name);
+        if path.depth() > MAX_DEPTH {
+            return Err(AllocateError::TooDeep(path));
+        }
         let mut table = self.table();
         if table.closing {
-            return Err(AllocateError::Closing(name.clone()));
+            return Err(AllocateError::Closing(path));
         }
         match table.slots.get(name) {
             Some(Slot::Made(cell)) if matches!(*cell.phase.borrow(), Phase::Freeing) => {
-                return Err(AllocateError::Freeing(name.clone()));
+                return Err(AllocateError::Freeing(path));
             }
-            Some(_) => return Err(AllocateError::Exists(name.clone())),
-            None if table.slots.len() >= MAX_CELLS => {
-                return Err(AllocateError::TooMany(name.clone()));
-            }
+            Some(_) => return Err(AllocateError::Exists(path)),
+            None if table.slots.len() >= MAX_CELLS => return Err(AllocateError::TooMany(path)),
             None => {}
         }
-        table.slots.insert(name.clone(), Slot::Allocating);
+        table.slots.insert(name.clone(), Slot::Settling("made"));
         Ok(())
+    }
+
+    /// Takes a name whose cell is looked for.
+    pub(super) fn settling(&self, name: &CellName, how: &'static str) {
+        self.table().slots.insert(name.clone(), Slot::Settling(how));
+    }
+
+    /// Puts what came of it in the place of a name that was taken.
+    pub(super) fn settled(&self, name: &CellName, cell: Option<Arc<Cell>>) {
+        let mut table = self.table();
+        match cell {
+            Some(cell) => drop(table.slots.insert(name.clone(), Slot::Made(cell))),
+            None => drop(table.slots.remove(name)),
+        }
+        drop(table);
+        self.shared.settled.notify_waiters();
     }
 
     /// Gives a name free again: its cell is gone.
     pub(super) fn forget(&self, name: &CellName) {
         self.table().slots.remove(name);
+    }
+
+    /// Kills what is in a cell that nobody owns, and removes its cgroup.
+    pub(super) async fn clear(&self, name: &CellName, cgroup: &Cgroup) -> aurae_kernel::Result<()> {
+        Watched::new(cgroup)?.kill(cgroup).await?;
+        self.remove_cgroup(name).await
+    }
+
+    /// Removes the cgroup of a cell in which no process is left. A workload decides how many cgroups
+    /// there are below, so it may take long.
+    pub(super) async fn remove_cgroup(&self, name: &CellName) -> aurae_kernel::Result<()> {
+        self.shared.reaper.reap();
+        let (cells, name) = (self.clone(), name.clone());
+        let removing = tokio::task::spawn_blocking(move || {
+            cells.shared.settings.cgroup.remove_child(name.as_str())
+        });
+        // Not run: the daemon ends.
+        removing.await.unwrap_or(Ok(()))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -427,78 +395,51 @@ impl Cells {
 }
 
 impl Cell {
-    fn view(&self) -> aurae_kernel::Result<CellView> {
-        Ok(CellView {
-            name: self.spec.path.to_string(),
-            limits: read_back(&self.cgroup)?,
-            isolate_process: self.spec.isolate_process,
-            isolate_network: self.spec.isolate_network,
-            cgroup_path: format!("/{}", self.cgroup.path().display()),
-            daemon_pid: self.daemon_pid,
-        })
+    fn zone(self: Arc<Self>, rest: Option<CellPath>) -> Result<Zone, ReachError> {
+        let phase = self.phase.borrow().clone();
+        match (phase, self.connection.clone()) {
+            (Phase::Live, Some(connection)) => Ok(Zone { cell: self, connection, rest }),
+            (Phase::Live, None) => Err(NoSuchCell(self.path.clone()).into()),
+            (Phase::Failed(reason), _) => Err(ReachError::Failed(self.path.clone(), reason)),
+            (Phase::Freeing | Phase::Gone, _) => Err(ReachError::Busy(self.path.clone(), "freed")),
+        }
     }
 }
 
 impl Zone {
-    /// The cell's name.
+    /// Its path below the node.
     #[must_use]
-    pub fn name(&self) -> &CellName {
-        &self.cell.name
+    pub fn path(&self) -> CellPath {
+        let rest = self.rest.iter().flat_map(CellPath::labels);
+        rest.fold(self.cell.path.clone(), |path, label| path.join(label))
     }
 
-    /// A connection to the cell's daemon.
+    /// The rest of its path, below the cell whose daemon is asked first.
     #[must_use]
-    pub fn channel(&self) -> Channel {
-        self.cell.channel.clone()
+    pub fn rest(&self) -> Option<&CellPath> {
+        self.rest.as_ref()
     }
 
-    /// Room for a call to the cell that waits; to be kept for as long as the call is open.
+    /// How many daemons below this one it is.
+    #[must_use]
+    pub fn levels(&self) -> usize {
+        1 + self.rest.as_ref().map_or(0, CellPath::depth)
+    }
+
+    /// A connection to the daemon of the first cell on the way.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
+    /// Room for a call that may wait.
     ///
     /// # Errors
     /// Too many are open.
-    pub fn long_call(&self) -> Result<OwnedSemaphorePermit, TooManyCalls> {
+    pub fn room(&self) -> Result<Room, TooManyCalls> {
         let room = Arc::clone(&self.cell.long_calls).try_acquire_owned();
-        room.map_err(|_| TooManyCalls(self.cell.name.clone()))
+        room.map_err(|_| TooManyCalls(self.cell.path.clone()))
     }
-
-    /// The number that this daemon has for a process that the cell's daemon has just started.
-    /// `None` if it is not told in time, which only a daemon that is ending does.
-    pub async fn outside_pid(&self, inside: i32) -> Option<i32> {
-        self.cell.pids.outside(inside).await
-    }
-
-    /// As [`Self::outside_pid`], for a process that was started some time ago.
-    #[must_use]
-    pub fn known_pid(&self, inside: i32) -> Option<i32> {
-        self.cell.pids.known(inside)
-    }
-}
-
-/// Too many calls wait for something in a cell.
-#[derive(Debug, thiserror::Error)]
-#[error("{MAX_LONG_CALLS} calls wait in cell {0} already (Wait, or logs that follow); end some")]
-pub struct TooManyCalls(CellName);
-
-/// Why a cell was not freed.
-#[derive(Debug, thiserror::Error)]
-pub enum FreeError {
-    /// There is none, or it is being made.
-    #[error(transparent)]
-    Reach(#[from] ReachError),
-    /// The kernel does not let its cgroup go.
-    #[error("cell {0} was not freed wholly: {1}")]
-    Stuck(CellName, String),
-}
-
-/// Why a cell cannot be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// There is none, or it is being made.
-    #[error(transparent)]
-    Reach(#[from] ReachError),
-    /// The kernel refused.
-    #[error(transparent)]
-    Kernel(#[from] aurae_kernel::Error),
 }
 
 /// A daemon's own zone, as the kernel has it.
@@ -512,10 +453,11 @@ pub fn view_own(
     let view = CellView {
         name: name.to_owned(),
         limits: read_back(cgroup)?,
-        isolate_process: false,
-        isolate_network: false,
+        // Nothing is noted on the node's own cgroup.
+        traits: Traits::read(cgroup)?.unwrap_or_default(),
         cgroup_path: format!("/{}", cgroup.path().display()),
         daemon_pid: rustix::process::getpid().as_raw_nonzero().get(),
+        state: CellState::Live,
     };
     Ok((view, Usage::read(cgroup)?, cgroup.controllers()?.into_iter().collect()))
 }

@@ -1,33 +1,32 @@
 //! The task that owns one cell until it is gone.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::process::Exit;
 use aurae_kernel::seqpacket::{Line, Message};
-use aurae_model::CellName;
+use aurae_model::CellPath;
 use prost::Message as _;
+use rustix::process::Pid;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::handle::Cells;
+use super::notes::Standing;
+use super::pids::Pids;
+use crate::reply::text;
 use crate::runtime::cgroup::Watched;
 use crate::runtime::reaper::ExitReceiver;
-use crate::zone::protocol::{Event, Report, Shutdown};
+use crate::zone::line::receive;
+use crate::zone::parent::NUMBERS_TIMEOUT;
+use crate::zone::protocol::{Command as Order, Event, Numbered, Report, order, shutdown};
 
 /// What a zone's daemon has beyond the grace period of its executables before it is killed.
 const MARGIN: Duration = Duration::from_secs(5);
-
-/// Of the processes that a zone has started, so many are known by number; the oldest is forgotten
-/// first.
-const MAX_PIDS: usize = 1024;
-
-/// How long a process's number is waited for: it was sent before the answer that made us ask.
-const PID_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a cell is doing.
 #[derive(Clone, Debug)]
@@ -50,39 +49,77 @@ pub(super) enum Command {
     Free { grace: Duration, reply: Reply },
 }
 
+/// A cell's daemon that has not ended.
+pub(super) struct Daemon {
+    pub(super) line: Arc<AsyncFd<Line>>,
+    pub(super) end: End,
+}
+
+/// How the end of a cell's daemon is told.
+pub(super) enum End {
+    /// This daemon started it, and reaps it.
+    Child(ExitReceiver),
+    /// An earlier one did: the pidfd tells that it has ended, and nobody how.
+    Adopted(AsyncFd<OwnedFd>),
+}
+
+impl End {
+    /// Waits for it. Can be dropped and called again until it has answered.
+    async fn wait(&mut self) -> Option<Exit> {
+        match self {
+            Self::Child(exit) => exit.await.ok(),
+            Self::Adopted(pidfd) => {
+                // An error means that the runtime ends.
+                if pidfd.readable().await.is_err() {
+                    pending::<()>().await;
+                }
+                None
+            }
+        }
+    }
+}
+
 /// All that belongs to a cell.
 pub(super) struct Runner {
     pub(super) cells: Cells,
-    pub(super) name: CellName,
+    pub(super) path: CellPath,
     pub(super) cgroup: Cgroup,
     pub(super) watched: Watched,
-    pub(super) line: AsyncFd<Line>,
-    pub(super) exit: ExitReceiver,
+    /// `None` once it has ended.
+    pub(super) daemon: Option<Daemon>,
     pub(super) pids: Pids,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
+/// What moves the runner.
+enum Move {
+    Ended(Option<Exit>),
+    Commanded(Option<Command>),
+    Told(Message),
+}
+
 impl Runner {
     /// Runs until the cell was freed, or nobody can free it any more (the daemon ends).
     pub(super) async fn run(mut self) {
-        let mut alive = true;
         loop {
-            tokio::select! {
-                exit = &mut self.exit, if alive => {
-                    alive = false;
-                    self.fail(exit.ok()).await;
+            let moved = tokio::select! {
+                moved = heard(&mut self.daemon) => moved,
+                command = self.commands.recv() => Move::Commanded(command),
+            };
+            match moved {
+                Move::Ended(exit) => {
+                    self.daemon = None;
+                    self.fail(exit).await;
                 }
-                command = self.commands.recv() => match command {
-                    Some(Command::Free { grace, reply }) => {
-                        self.free(&mut alive, grace, reply).await;
-                        if matches!(*self.phase.borrow(), Phase::Gone) {
-                            return;
-                        }
+                Move::Commanded(Some(Command::Free { grace, reply })) => {
+                    self.free(grace, reply).await;
+                    if matches!(*self.phase.borrow(), Phase::Gone) {
+                        return;
                     }
-                    None => return,
-                },
-                message = next(&self.line), if alive => self.note(&message),
+                }
+                Move::Commanded(None) => return,
+                Move::Told(message) => self.note(&message),
             }
         }
     }
@@ -90,11 +127,38 @@ impl Runner {
     fn note(&self, message: &Message) {
         let event = Report::decode(message.bytes.as_slice()).map(|report| report.event);
         match (event, message.process) {
-            (Ok(Some(Event::Started(inside))), Some(process)) => {
-                self.pids.learn(inside, process.as_raw_nonzero().get());
+            (Ok(Some(Event::Started(inside))), Some(process)) => self.number(inside, process),
+            (Ok(Some(Event::Known(known))), _) => {
+                for Numbered { pid, outer } in known.processes {
+                    if let Some(own) = outer.first() {
+                        self.pids.learn(pid, *own);
+                    }
+                }
             }
-            _ => tracing::warn!(cell = %self.name, "a zone sent a message that is not understood"),
+            _ => {
+                tracing::warn!(cell = %self.path, "a zone sent a message that is not understood");
+            }
         }
+    }
+
+    /// Tells the zone how this daemon, and those above it, number a process that it started.
+    fn number(&self, inside: i32, process: Pid) {
+        let own = process.as_raw_nonzero().get();
+        self.pids.learn(inside, own);
+        let Some(line) = self.daemon.as_ref().map(|daemon| Arc::clone(&daemon.line)) else {
+            return;
+        };
+        let Some(parent) = &self.cells.shared.settings.parent else {
+            return tell(&line, inside, vec![own]);
+        };
+        let mut numbers = parent.announce(process);
+        tokio::spawn(async move {
+            let told = tokio::time::timeout(NUMBERS_TIMEOUT, numbers.wait_for(Option::is_some));
+            // Not told in time, or the line is gone: then the zone goes on without.
+            let Ok(Ok(above)) = told.await else { return };
+            let above = above.as_deref().unwrap_or_default();
+            tell(&line, inside, [&[own], above].concat());
+        });
     }
 
     /// The daemon ended by itself: what it looked after must not go on without it.
@@ -102,31 +166,39 @@ impl Runner {
         let reason = match exit {
             Some(Exit::Code(code)) => format!("it exited with code {code}"),
             Some(Exit::Signal(signal)) => format!("signal {signal} ended it"),
-            None => "its end was not told".to_owned(),
+            None => "it ended, and nobody was told how".to_owned(),
         };
-        tracing::error!(cell = %self.name, reason, "a cell's daemon is gone; the cell is killed");
+        tracing::error!(cell = %self.path, reason, "a cell's daemon is gone; the cell is killed");
+        self.stand(&Standing::Failed(reason.clone()));
         self.phase.send_replace(Phase::Failed(reason));
         if let Err(error) = self.watched.kill(&self.cgroup).await {
-            tracing::error!(cell = %self.name, error = crate::reply::text(&error), "a failed cell was not killed");
+            tracing::error!(cell = %self.path, error = text(&error), "a failed cell was not killed");
+        }
+    }
+
+    fn stand(&self, standing: &Standing) {
+        if let Err(error) = standing.note(&self.cgroup) {
+            tracing::error!(cell = %self.path, error = text(&error), "a cell's standing was not noted");
         }
     }
 
     /// Frees the cell; if something of it is left, it is a failed cell, to be freed again.
-    async fn free(&mut self, alive: &mut bool, grace: Duration, reply: Reply) {
+    async fn free(&mut self, grace: Duration, reply: Reply) {
+        self.stand(&Standing::Freeing);
         self.phase.send_replace(Phase::Freeing);
         let mut replies = vec![reply];
-        if *alive {
-            self.end_daemon(grace, &mut replies).await;
-            *alive = false;
+        if let Some(daemon) = self.daemon.take() {
+            self.end_daemon(daemon, grace, &mut replies).await;
         }
-        let removed = self.remove().await.map_err(|error| crate::reply::text(&error));
+        let removed = self.remove().await.map_err(|error| text(&error));
         match &removed {
             Ok(()) => {
-                self.cells.forget(&self.name);
+                self.cells.forget(self.path.split_last().1);
                 self.phase.send_replace(Phase::Gone);
             }
             Err(reason) => {
-                tracing::error!(cell = %self.name, reason, "a cell's cgroup is left");
+                tracing::error!(cell = %self.path, reason, "a cell's cgroup is left");
+                self.stand(&Standing::Failed(reason.clone()));
                 self.phase.send_replace(Phase::Failed(reason.clone()));
             }
         }
@@ -138,19 +210,20 @@ impl Runner {
 
     /// Tells the zone's daemon to end, and waits for it, in bounds. What is not in time is killed by
     /// [`Self::remove`].
-    async fn end_daemon(&mut self, grace: Duration, replies: &mut Vec<Reply>) {
-        if self.line.get_ref().send(&Shutdown::encode(grace), None).is_err() {
+    async fn end_daemon(&mut self, mut daemon: Daemon, grace: Duration, replies: &mut Vec<Reply>) {
+        let line = daemon.line.get_ref();
+        if line.send(&shutdown(grace), None).is_err() {
             return;
         }
         let mut deadline = Instant::now() + grace + MARGIN;
         loop {
             tokio::select! {
-                _ = &mut self.exit => return,
+                _ = daemon.end.wait() => return,
                 () = tokio::time::sleep_until(deadline) => return,
                 Some(Command::Free { grace, reply }) = self.commands.recv() => {
                     replies.push(reply);
                     // A zone that takes no order any more is killed at the deadline.
-                    let _ = self.line.get_ref().send(&Shutdown::encode(grace), None);
+                    let _ = line.send(&shutdown(grace), None);
                     deadline = deadline.min(Instant::now() + grace + MARGIN);
                 }
             }
@@ -159,82 +232,32 @@ impl Runner {
 
     async fn remove(&self) -> aurae_kernel::Result<()> {
         self.watched.kill(&self.cgroup).await?;
-        let shared = &self.cells.shared;
-        shared.reaper.reap();
-        // A workload decides how many cgroups there are.
-        tokio::task::block_in_place(|| shared.settings.cgroup.remove_child(self.name.as_str()))
+        self.cells.remove_cgroup(self.path.split_last().1).await
     }
 }
 
 type Reply = oneshot::Sender<Result<(), String>>;
 
+/// The next of a daemon; never answers where there is none.
+async fn heard(daemon: &mut Option<Daemon>) -> Move {
+    let Some(Daemon { line, end }) = daemon else { return pending().await };
+    tokio::select! {
+        exit = end.wait() => Move::Ended(exit),
+        message = told(line) => Move::Told(message),
+    }
+}
+
 /// The next message of a zone; never answers once the line has ended.
-async fn next(line: &AsyncFd<Line>) -> Message {
-    loop {
-        let Ok(mut guard) = line.readable().await else { return pending().await };
-        match line.get_ref().receive() {
-            Ok(Some(message)) => return message,
-            Err(error) if error.errno == aurae_kernel::Errno::AGAIN => guard.clear_ready(),
-            Ok(None) | Err(_) => return pending().await,
-        }
+async fn told(line: &AsyncFd<Line>) -> Message {
+    match receive(line).await {
+        Ok(Some(message)) => message,
+        Ok(None) | Err(_) => pending().await,
     }
 }
 
-/// The numbers of a zone's processes, as the zone and as this daemon has them. Clones share them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Pids {
-    known: Arc<Mutex<Known>>,
-    learned: watch::Sender<()>,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    outside: BTreeMap<i32, i32>,
-    order: VecDeque<i32>,
-}
-
-impl Pids {
-    fn learn(&self, inside: i32, outside: i32) {
-        let mut known = self.lock();
-        if known.outside.insert(inside, outside).is_some() {
-            known.order.retain(|other| *other != inside);
-        }
-        known.order.push_back(inside);
-        while known.order.len() > MAX_PIDS {
-            if let Some(oldest) = known.order.pop_front() {
-                known.outside.remove(&oldest);
-            }
-        }
-        drop(known);
-        self.learned.send_replace(());
-    }
-
-    /// This daemon's number for the zone's `inside`, if it is known.
-    pub(super) fn known(&self, inside: i32) -> Option<i32> {
-        self.lock().outside.get(&inside).copied()
-    }
-
-    /// The zone's number for this daemon's `outside`, if it is known.
-    pub(super) fn inside(&self, outside: i32) -> Option<i32> {
-        let known = self.lock();
-        known.outside.iter().find_map(|(inside, other)| (*other == outside).then_some(*inside))
-    }
-
-    /// As [`Self::known`], and waits a while for it.
-    pub(super) async fn outside(&self, inside: i32) -> Option<i32> {
-        let mut learned = self.learned.subscribe();
-        let told = async {
-            loop {
-                if let Some(outside) = self.known(inside) {
-                    return Some(outside);
-                }
-                learned.changed().await.ok()?;
-            }
-        };
-        tokio::time::timeout(PID_TIMEOUT, told).await.ok().flatten()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+fn tell(line: &AsyncFd<Line>, pid: i32, outer: Vec<i32>) {
+    let numbered = order(Order::Numbered(Numbered { pid, outer }));
+    if let Err(error) = line.get_ref().send(&numbered, None) {
+        tracing::debug!(%error, "a zone was not told the numbers of a process");
     }
 }

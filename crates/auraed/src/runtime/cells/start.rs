@@ -2,123 +2,124 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aurae_kernel::cgroup::{Cgroup, value};
-use aurae_kernel::readiness;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError};
-use aurae_model::CellName;
-use hyper_util::rt::TokioIo;
+use aurae_kernel::{Errno, readiness};
+use aurae_model::{CellName, CellPath};
 use prost::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
 
-use super::handle::{AllocateError, CellSpec, Shared};
+use super::connection::Connection;
+use super::errors::AllocateError;
+use super::handle::{CellSpec, Cells, CellsSettings};
 use super::limits;
+use super::notes::{Standing, Traits};
+use super::runner::{Daemon, End};
 use crate::runtime::cgroup::Watched;
 use crate::runtime::reaper::{ExitReceiver, Reaper};
+use crate::zone::line::receive;
 use crate::zone::protocol::{Config, Event, Report, VERSION};
 
 /// A zone's daemon gets ready in a millisecond; one that takes longer than this is held up by its own
 /// limits.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How much of one stream a zone may send ahead of its reader. A slow reader of logs holds up this
-/// much, and its own stream only.
-const STREAM_WINDOW: u32 = 64 * 1024;
-
-/// A cell with a daemon that is ready, and nobody who owns it yet.
+/// A cell with a daemon, and nobody who owns it yet.
 pub(super) struct Making {
     pub(super) cgroup: Cgroup,
     /// The same once more, for the task that owns the cell.
     pub(super) own_cgroup: Cgroup,
     pub(super) watched: Watched,
-    pub(super) line: AsyncFd<Line>,
-    pub(super) channel: Channel,
-    pub(super) pid: i32,
-    pub(super) exit: ExitReceiver,
+    pub(super) connection: Connection,
+    pub(super) daemon: Daemon,
 }
 
 /// Makes the cell's cgroup and starts its daemon. On any error nothing is left.
-pub(super) async fn start(
-    shared: &Shared,
-    name: &CellName,
-    spec: &CellSpec,
-) -> Result<Making, AllocateError> {
-    let parent = &shared.settings.cgroup;
-    let cgroup = parent.create_child(name.as_str()).map_err(|error| match error.errno {
-        aurae_kernel::Errno::EXIST => AllocateError::Exists(name.clone()),
+pub(super) async fn start(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
+    let parent = &cells.shared.settings.cgroup;
+    let path = cells.path_of(&spec.name);
+    let cgroup = parent.create_child(spec.name.as_str()).map_err(|error| match error.errno {
+        Errno::EXIST => AllocateError::Exists(path.clone()),
         _ => error.into(),
     })?;
-    match populate(shared, name, spec, &cgroup).await {
-        Ok((own_cgroup, watched, line, channel, pid, exit)) => {
-            Ok(Making { cgroup, own_cgroup, watched, line, channel, pid, exit })
+    match populate(cells, &path, spec, &cgroup).await {
+        Ok((own_cgroup, watched, connection, daemon)) => {
+            Ok(Making { cgroup, own_cgroup, watched, connection, daemon })
         }
         Err(error) => {
-            let error = explain(error, name, &cgroup);
-            undo(shared, name, &cgroup).await;
+            let error = explain(error, &path, &cgroup);
+            if let Err(error) = cells.clear(&spec.name, &cgroup).await {
+                tracing::error!(cell = %path, error = crate::reply::text(&error), "a cell that was not made left something behind");
+            }
             Err(error)
         }
     }
 }
 
-type Populated = (Cgroup, Watched, AsyncFd<Line>, Channel, i32, ExitReceiver);
+type Populated = (Cgroup, Watched, Connection, Daemon);
 
 async fn populate(
-    shared: &Shared,
-    name: &CellName,
+    cells: &Cells,
+    path: &CellPath,
     spec: &CellSpec,
     cgroup: &Cgroup,
 ) -> Result<Populated, AllocateError> {
+    let settings = &cells.shared.settings;
+    spec.traits.note(cgroup)?;
     let own_cgroup = cgroup.try_clone()?;
-    limits::apply(&spec.limits, cgroup, &shared.settings.cgroup)?;
+    limits::apply(&spec.limits, cgroup, &settings.cgroup)?;
     let watched = Watched::new(cgroup)?;
     let (line, zone_line) = Line::pair()?;
-    let (stream, zone_stream) = std::os::unix::net::UnixStream::pair()
-        .map_err(|error| io_failed("make a socket pair", &error))?;
-    line.send(&config(shared, name, spec, cgroup).encode_to_vec(), None)?;
-    let channel =
-        connect(stream).map_err(|error| io_failed("connect to a cell's daemon", &error))?;
+    line.send(&config(settings, path, spec, cgroup).encode_to_vec(), None)?;
+    let (connection, zone_stream) = Connection::pair()
+        .await
+        .map_err(|error| io_failed("connect to a cell's daemon", &error))?;
     let line = readiness::register(line, Interest::READABLE)
         .map_err(|error| io_failed("poll a zone's line", &error))?;
 
+    let Traits { isolate_process: process, isolate_network: network, .. } = spec.traits;
     let birth = Birth {
-        reaper: shared.reaper.clone(),
-        image: clone_fd(&shared.settings.image)?,
+        reaper: cells.shared.reaper.clone(),
+        image: clone_fd(&settings.image)?,
         cgroup: clone_fd(cgroup)?,
         line: zone_line,
-        stream: zone_stream.into(),
-        namespaces: Namespaces { process: spec.isolate_process, network: spec.isolate_network },
-        name: name.clone(),
+        stream: zone_stream,
+        namespaces: Namespaces { process, network },
+        name: spec.name.clone(),
     };
     let ready = async {
         // The call blocks until the daemon was executed, for long where the cell's limits hold it up.
-        let (child, exit) = tokio::task::spawn_blocking(move || birth.give())
+        let (_child, exit) = tokio::task::spawn_blocking(move || birth.give())
             .await
-            .map_err(|panic| not_ready(name, panic.to_string()))?
-            .map_err(|source| AllocateError::Spawn { cell: name.clone(), source })?;
-        await_ready(name, &line).await?;
-        Ok::<_, AllocateError>((child.pid.as_raw_nonzero().get(), exit))
+            .map_err(|panic| not_ready(path, panic.to_string()))?
+            .map_err(|source| AllocateError::Spawn { cell: path.clone(), source })?;
+        await_ready(path, &line).await?;
+        Standing::Live.note(cgroup)?;
+        Ok::<_, AllocateError>(exit)
     };
     let Ok(outcome) = tokio::time::timeout(READY_TIMEOUT, ready).await else {
-        return Err(not_ready(name, format!("it took more than {} s", READY_TIMEOUT.as_secs())));
+        return Err(not_ready(path, format!("it took more than {} s", READY_TIMEOUT.as_secs())));
     };
-    let (pid, exit) = outcome?;
-    Ok((own_cgroup, watched, line, channel, pid, exit))
+    let end = End::Child(outcome?);
+    Ok((own_cgroup, watched, connection, Daemon { line: Arc::new(line), end }))
 }
 
-fn config(shared: &Shared, name: &CellName, spec: &CellSpec, cgroup: &Cgroup) -> Config {
+fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &Cgroup) -> Config {
+    let path = if spec.name.is_of_node() { String::new() } else { path.to_string() };
     Config {
         version: VERSION,
-        name: name.to_string(),
+        name: spec.name.to_string(),
         cgroup_path: cgroup.path().to_string_lossy().into_owned(),
-        isolate_process: spec.isolate_process,
-        isolate_network: spec.isolate_network,
-        log_capacity: shared.settings.log_capacity as u64,
+        isolate_process: spec.traits.isolate_process,
+        isolate_network: spec.traits.isolate_network,
+        log_capacity: settings.log_capacity as u64,
+        path,
+        api_socket: spec.traits.api_socket,
     }
 }
 
@@ -170,66 +171,25 @@ impl Birth {
 }
 
 /// Waits for the zone's first report.
-async fn await_ready(name: &CellName, line: &AsyncFd<Line>) -> Result<(), AllocateError> {
-    loop {
-        let mut guard =
-            line.readable().await.map_err(|error| io_failed("poll a zone's line", &error))?;
-        let message = match line.get_ref().receive() {
-            Err(error) if error.errno == aurae_kernel::Errno::AGAIN => {
-                guard.clear_ready();
-                continue;
-            }
-            message => message?,
-        };
-        let Some(message) = message else {
-            return Err(not_ready(name, "it ended before it was ready".into()));
-        };
-        return match Report::decode(message.bytes.as_slice()).map(|report| report.event) {
-            Ok(Some(Event::Ready(_))) => Ok(()),
-            Ok(Some(Event::Failed(reason))) => Err(not_ready(name, reason)),
-            _ => Err(not_ready(name, "it sent something else first".into())),
-        };
+async fn await_ready(path: &CellPath, line: &AsyncFd<Line>) -> Result<(), AllocateError> {
+    let Some(message) = receive(line).await? else {
+        return Err(not_ready(path, "it ended before it was ready".into()));
+    };
+    match Report::decode(message.bytes.as_slice()).map(|report| report.event) {
+        Ok(Some(Event::Ready(_))) => Ok(()),
+        Ok(Some(Event::Failed(reason))) => Err(not_ready(path, reason)),
+        _ => Err(not_ready(path, "it sent something else first".into())),
     }
-}
-
-/// The one connection to a zone's daemon is made before the daemon is: a pair of sockets, no path
-/// that anybody else could open. Once it is lost, the daemon is.
-fn connect(stream: std::os::unix::net::UnixStream) -> std::io::Result<Channel> {
-    stream.set_nonblocking(true)?;
-    let stream = Arc::new(Mutex::new(Some(UnixStream::from_std(stream)?)));
-    let connector = tower::service_fn(move |_| {
-        let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let gone =
-            || std::io::Error::new(std::io::ErrorKind::NotConnected, "the cell's daemon is gone");
-        std::future::ready(stream.map(TokioIo::new).ok_or_else(gone))
-    });
-    // The connection's window is all there is, so that streams whose readers are slow cannot use it
-    // up for the others; each is bounded by its own.
-    let endpoint = Endpoint::from_static("http://zone")
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(i32::MAX.unsigned_abs());
-    Ok(endpoint.connect_with_connector_lazy(connector))
 }
 
 /// A daemon that the OOM killer took tells nothing; its cgroup does.
-fn explain(error: AllocateError, name: &CellName, cgroup: &Cgroup) -> AllocateError {
+fn explain(error: AllocateError, path: &CellPath, cgroup: &Cgroup) -> AllocateError {
     let events = cgroup.read("memory.events").ok().flatten().unwrap_or_default();
-    if value(&events, "oom") > 0 { AllocateError::OutOfMemory(name.clone()) } else { error }
+    if value(&events, "oom") > 0 { AllocateError::OutOfMemory(path.clone()) } else { error }
 }
 
-async fn undo(shared: &Shared, name: &CellName, cgroup: &Cgroup) {
-    let outcome = async {
-        Watched::new(cgroup)?.kill(cgroup).await?;
-        shared.reaper.reap();
-        shared.settings.cgroup.remove_child(name.as_str())
-    };
-    if let Err(error) = outcome.await {
-        tracing::error!(cell = %name, error = crate::reply::text(&error), "a cell that was not made left something behind");
-    }
-}
-
-fn not_ready(name: &CellName, reason: String) -> AllocateError {
-    AllocateError::NotReady { cell: name.clone(), reason }
+fn not_ready(path: &CellPath, reason: String) -> AllocateError {
+    AllocateError::NotReady { cell: path.clone(), reason }
 }
 
 fn clone_fd(descriptor: &impl AsFd) -> aurae_kernel::Result<OwnedFd> {

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::process;
-use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Image, Namespaces, Spawn, SpawnError};
 use aurae_model::{Executable, ExecutableName};
 use rustix::process::{Gid, Signal, Uid};
@@ -21,6 +20,7 @@ use super::state::{Facts, Outcome, Phase, Snapshot};
 use crate::runtime::cgroup::Watched;
 use crate::runtime::logs::{self, LogRing};
 use crate::runtime::reaper::Reaper;
+use crate::zone::parent::{Numbers, Parent};
 
 /// Of the executables that have ended, so many are remembered; the oldest is forgotten first.
 const MAX_ENDED: usize = 64;
@@ -57,8 +57,8 @@ struct Shared {
     cgroup: Arc<Cgroup>,
     reaper: Reaper,
     log_capacity: usize,
-    /// Where a zone tells its parent which process it started.
-    parent: Option<Arc<Line>>,
+    /// Whom a zone tells which process it started.
+    parent: Option<Parent>,
     table: Mutex<Table>,
     /// Told whenever a start has come to its end.
     started: Notify,
@@ -83,7 +83,7 @@ struct Record {
 }
 
 /// An executable that was started.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Started {
     /// Its first process.
     pub pid: i32,
@@ -91,6 +91,8 @@ pub struct Started {
     pub uid: u32,
     /// Its group.
     pub gid: u32,
+    /// How the daemons above number its first process.
+    pub numbers: Option<Numbers>,
 }
 
 /// Why an executable was not started. Nothing of it is left.
@@ -167,7 +169,7 @@ impl Executables {
         cgroup: Arc<Cgroup>,
         reaper: Reaper,
         log_capacity: usize,
-        parent: Option<Arc<Line>>,
+        parent: Option<Parent>,
     ) -> Self {
         let table = Mutex::default();
         let started = Notify::new();
@@ -192,13 +194,8 @@ impl Executables {
             pid: child.pid.as_raw_nonzero().get(),
             uid: executable.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
             gid: executable.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
+            numbers: self.shared.parent.as_ref().map(|parent| parent.announce(child.pid)),
         };
-        if let Some(parent) = &self.shared.parent
-            && let Err(error) =
-                parent.send(&crate::zone::protocol::started(started.pid), Some(child.pid))
-        {
-            tracing::warn!(%error, "the parent was not told of a process");
-        }
         let facts = Arc::new(Facts {
             name: executable.name.to_string(),
             description: executable.description.clone(),
@@ -206,6 +203,7 @@ impl Executables {
             pid: started.pid,
             uid: started.uid,
             gid: started.gid,
+            numbers: started.numbers.clone(),
             started: SystemTime::now(),
         });
         let logs = LogRing::new(executable.log_capacity.unwrap_or(self.shared.log_capacity));

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use aurae_kernel::process::Exit;
 
+use crate::zone::parent::Numbers;
+
 /// An executable as it was at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -25,6 +27,8 @@ pub struct Facts {
     pub arguments: Vec<String>,
     /// The first process, as this daemon's pid namespace numbers it.
     pub pid: i32,
+    /// How the daemons above number it.
+    pub numbers: Option<Numbers>,
     /// The user it runs as.
     pub uid: u32,
     /// The group it runs as.

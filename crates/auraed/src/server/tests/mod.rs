@@ -33,6 +33,7 @@ use super::*;
 use crate::runtime::logs::{LogRing, Reader, ReaderOptions};
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
+use crate::service::Api;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -68,7 +69,7 @@ impl Fixture {
             .with(NodeApi::service(machine, health.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
-        let server = Server::new(with_reflection(api).unwrap(), shutdown.clone());
+        let server = Server::new(Route::new(with_reflection(api).unwrap(), None), shutdown.clone());
         let pki = Pki::new();
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP address") };

@@ -6,12 +6,14 @@ use aurae_kernel::process::Exit;
 use aurae_model::{Device, Limits};
 use aurae_proto::cells as wire;
 
-use crate::runtime::cells::{CellView, Pressure, PressureLine, Usage};
+use super::place::known;
+use crate::runtime::cells::{CellNode, CellState, CellView, Pressure, PressureLine, Traits, Usage};
 use crate::runtime::executables::{Phase, Snapshot};
 
 pub(super) fn inspection(
     (view, usage, controllers): (CellView, Usage, Vec<String>),
 ) -> wire::CellServiceInspectResponse {
+    let (state, reason) = state(&view.state);
     wire::CellServiceInspectResponse {
         cgroup_path: view.cgroup_path.clone(),
         daemon_pid: view.daemon_pid,
@@ -19,22 +21,32 @@ pub(super) fn inspection(
         cell: Some(cell(view)),
         executables: Vec::new(),
         controllers,
-        state: wire::CellState::Live.into(),
-        reason: String::new(),
+        state: state.into(),
+        reason,
     }
 }
 
-pub(super) fn graph_node(view: CellView) -> wire::CellGraphNode {
+/// As deep as cells nest, which is bounded.
+pub(super) fn graph_node(CellNode { view, children }: CellNode) -> wire::CellGraphNode {
+    let (state, reason) = state(&view.state);
     wire::CellGraphNode {
         cell: Some(cell(view)),
-        children: Vec::new(),
-        state: wire::CellState::Live.into(),
-        reason: String::new(),
+        children: children.into_iter().map(graph_node).collect(),
+        state: state.into(),
+        reason,
+    }
+}
+
+fn state(state: &CellState) -> (wire::CellState, String) {
+    match state {
+        CellState::Live => (wire::CellState::Live, String::new()),
+        CellState::Failed(reason) => (wire::CellState::Failed, reason.clone()),
     }
 }
 
 pub(super) fn cell(view: CellView) -> wire::Cell {
-    let CellView { name, limits, isolate_process, isolate_network, .. } = view;
+    let CellView { name, limits, traits, .. } = view;
+    let Traits { isolate_process, isolate_network, api_socket } = traits;
     let Limits { cpu, cpuset, memory, pids_max, io } = limits;
     // Beyond i64 the wire has no number; no machine has that much memory.
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -63,7 +75,7 @@ pub(super) fn cell(view: CellView) -> wire::Cell {
             weight: io.weight.map(aurae_model::Weight::get),
             devices: io.devices.into_iter().map(io_device).collect(),
         }),
-        api_socket: false,
+        api_socket,
     }
 }
 
@@ -149,7 +161,7 @@ pub(super) fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
         gid: facts.gid,
         restarts: 0,
         next_start_time: None,
-        outer_pids: Vec::new(),
+        outer_pids: known(facts.numbers.as_ref()),
     }
 }
 

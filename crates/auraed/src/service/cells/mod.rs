@@ -4,25 +4,26 @@
 //! name left out, and its answer is passed on.
 
 mod messages;
+mod place;
 
 use std::sync::Arc;
 
-use aurae_authz::Executable as ExecutableResource;
-use aurae_authz::Permit;
+use aurae_authz::{Executable as ExecutableResource, Principal};
 use aurae_kernel::cgroup::Cgroup;
-use aurae_model::{CellPath, Executable};
+use aurae_model::{CellPath, ExecutableName};
 use aurae_proto::cells as wire;
-use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::cell_service_server::CellService;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admit;
 use crate::reply::{self, Unsupported};
-use crate::runtime::cells::{Cells, InspectError, ReachError, Zone, view_own};
-use crate::runtime::executables::{Executables, StartError, Started};
+use crate::route;
+use crate::runtime::cells::{CellState, Cells, InspectError, view_own};
+use crate::runtime::executables::{Executables, NoSuchExecutable};
 use crate::service::Answers;
 use messages::{executable, graph_node, inspection};
+pub use place::ProcessUnknown;
+use place::{Place, client, from_zone, outside, started_outside, told};
 
 /// The daemon's own zone: what an unset cell name means.
 #[derive(Clone, Debug)]
@@ -37,58 +38,22 @@ pub struct OwnZone {
 #[derive(Clone, Debug)]
 pub struct CellApi {
     own: OwnZone,
-    executables: Executables,
-    /// `None` in a zone.
-    cells: Option<Cells>,
+    /// A zone's own. A node's own run in a zone beside its cells, so that they outlive the daemon.
+    executables: Option<Executables>,
+    cells: Cells,
 }
-
-/// A zone was asked for cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cells inside cells are not there yet; ask the node for a cell one level deep")]
-pub struct NoCellsHere;
 
 /// An executable's end was not told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon that ran executable {0} ended before the executable's end could be told")]
 pub struct EndUnknown(String);
 
-/// A zone did not tell which process it started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cell {0} did not tell which process it started")]
-pub struct ProcessUnknown(String);
-
 impl CellApi {
-    /// The service over these executables, and these cells where the daemon is a node's.
+    /// The service over these executables and cells.
     #[must_use]
-    pub fn new(own: OwnZone, executables: Executables, cells: Option<Cells>) -> Self {
+    pub fn new(own: OwnZone, executables: Option<Executables>, cells: Cells) -> Self {
         Self { own, executables, cells }
     }
-
-    fn cells(&self) -> Result<&Cells, Status> {
-        self.cells.as_ref().ok_or_else(|| reply::status(&NoCellsHere))
-    }
-
-    /// Starting blocks until `execve`: for long where a path leads to a file system that hangs. A
-    /// node has threads to make up for it; in a zone only the zone waits.
-    fn start_own(&self, executable: &Executable) -> Result<Started, StartError> {
-        if self.cells.is_some() {
-            return tokio::task::block_in_place(|| self.executables.start(executable));
-        }
-        self.executables.start(executable)
-    }
-
-    /// The cell's daemon.
-    fn zone(&self, path: &CellPath) -> Result<Zone, Status> {
-        self.cells()?.reach(path).map_err(|error| reply::status(&error))
-    }
-}
-
-/// What a cell's daemon may answer: 4096 executables with 4 KiB of arguments each, and room.
-const MAX_ANSWER: usize = 32 << 20;
-
-/// A client of a cell's daemon.
-fn client(zone: &Zone) -> CellServiceClient<Channel> {
-    CellServiceClient::new(zone.channel()).max_decoding_message_size(MAX_ANSWER)
 }
 
 #[tonic::async_trait]
@@ -97,9 +62,17 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceAllocateRequest>,
     ) -> Result<Response<wire::CellServiceAllocateResponse>, Status> {
+        let mut forwarded = request.get_ref().clone();
         let (permit, spec) =
             admit::cells::allocate(request).map_err(|error| reply::status(&error))?;
-        self.cells()?.allocate(spec).await.map_err(|error| reply::status(&error))?;
+        if let Some(zone) = self.keeper(permit.resource())? {
+            forwarded.cell.get_or_insert_default().name = spec.name.to_string();
+            let forwarded = route::request(permit.principal(), &zone, forwarded);
+            let made = client(&zone).allocate(forwarded).await;
+            made.map_err(|status| from_zone(&zone, status))?;
+        } else {
+            self.cells.allocate(spec).await.map_err(|error| reply::status(&error))?;
+        }
         let cell_name = permit.into_resource().to_string();
         Ok(Response::new(wire::CellServiceAllocateResponse { cell_name, cgroup_v2: true }))
     }
@@ -108,9 +81,15 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceFreeRequest>,
     ) -> Result<Response<wire::CellServiceFreeResponse>, Status> {
+        let mut forwarded = request.get_ref().clone();
         let (permit, grace) = admit::cells::free(request).map_err(|error| reply::status(&error))?;
-        let freed = self.cells()?.free(permit.resource(), grace).await;
-        freed.map_err(|error| reply::status(&error))?;
+        let name = permit.resource().split_last().1;
+        if let Some(zone) = self.keeper(permit.resource())? {
+            forwarded.cell_name = name.to_string();
+            let forwarded = route::request(permit.principal(), &zone, forwarded);
+            return client(&zone).free(forwarded).await.map_err(|status| from_zone(&zone, status));
+        }
+        self.cells.free(name, grace).await.map_err(|error| reply::status(&error))?;
         Ok(Response::new(wire::CellServiceFreeResponse {}))
     }
 
@@ -123,41 +102,49 @@ impl CellService for CellApi {
             wire::CellServiceStartRequest { cell_name: None, ..request.get_ref().clone() };
         let (permit, executable) =
             admit::cells::start(request).map_err(|error| reply::status(&error))?;
-        let Some(path) = &permit.resource().cell else {
-            let started = self.start_own(&executable).map_err(|error| reply::status(&error))?;
-            let (pid, uid, gid) = (started.pid, started.uid, started.gid);
-            return Ok(Response::new(wire::CellServiceStartResponse {
-                pid,
-                uid,
-                gid,
-                outer_pids: Vec::new(),
-            }));
+        let zone = match self.place(permit.resource().cell.as_ref())? {
+            Place::Here(executables) => {
+                let started = executables.start(&executable);
+                let started = started.map_err(|error| reply::status(&error))?;
+                return Ok(Response::new(wire::CellServiceStartResponse {
+                    pid: started.pid,
+                    uid: started.uid,
+                    gid: started.gid,
+                    outer_pids: told(started.numbers).await,
+                }));
+            }
+            Place::Inside(zone) => zone,
+            Place::Nowhere => {
+                let made = self.cells.make_node_zone().await;
+                made.map_err(|error| reply::status(&error))?
+            }
         };
-        let zone = self.zone(path)?;
-        let answer =
-            client(&zone).start(forwarded).await.map_err(|status| from_zone(&zone, status))?;
-        let mut started = answer.into_inner();
-        started.pid = zone
-            .outside_pid(started.pid)
-            .await
-            .ok_or_else(|| reply::status(&ProcessUnknown(path.to_string())))?;
-        Ok(Response::new(started))
+        let forwarded = route::request(permit.principal(), &zone, forwarded);
+        let answer = client(&zone).start(forwarded).await;
+        let mut answer = answer.map_err(|status| from_zone(&zone, status))?;
+        started_outside(&zone, answer.get_mut()).map_err(|error| reply::status(&error))?;
+        Ok(answer)
     }
 
     async fn stop(
         &self,
         request: Request<wire::CellServiceStopRequest>,
     ) -> Result<Response<wire::CellServiceStopResponse>, Status> {
-        let mut forwarded = request.get_ref().clone();
+        let forwarded =
+            wire::CellServiceStopRequest { cell_name: None, ..request.get_ref().clone() };
         let (permit, grace) = admit::cells::stop(request).map_err(|error| reply::status(&error))?;
-        let ExecutableResource { cell, name } = permit.into_resource();
-        if let Some(path) = cell {
-            let zone = self.zone(&path)?;
-            forwarded.cell_name = None;
-            return client(&zone).stop(forwarded).await.map_err(|status| from_zone(&zone, status));
+        let ExecutableResource { cell, name } = permit.resource();
+        match self.place(cell.as_ref())? {
+            Place::Here(executables) => {
+                executables.stop(name, grace).await.map_err(|error| reply::status(&error))?;
+                Ok(Response::new(wire::CellServiceStopResponse {}))
+            }
+            Place::Inside(zone) => {
+                let forwarded = route::request(permit.principal(), &zone, forwarded);
+                client(&zone).stop(forwarded).await.map_err(|status| from_zone(&zone, status))
+            }
+            Place::Nowhere => Err(none(name)),
         }
-        self.executables.stop(&name, grace).await.map_err(|error| reply::status(&error))?;
-        Ok(Response::new(wire::CellServiceStopResponse {}))
     }
 
     async fn list(
@@ -165,9 +152,9 @@ impl CellService for CellApi {
         request: Request<wire::CellServiceListRequest>,
     ) -> Result<Response<wire::CellServiceListResponse>, Status> {
         let _permit = admit::cells::list(request).map_err(|error| reply::status(&error))?;
-        let views = self.cells.as_ref().map(Cells::list).unwrap_or_else(|| Ok(Vec::new()));
-        let cells = views.map_err(|error| reply::status(&error))?.into_iter().map(graph_node);
-        Ok(Response::new(wire::CellServiceListResponse { cells: cells.collect() }))
+        let nodes = self.cells.list().map_err(|error| reply::status(&error))?;
+        let cells = nodes.into_iter().map(graph_node).collect();
+        Ok(Response::new(wire::CellServiceListResponse { cells }))
     }
 
     async fn inspect(
@@ -176,8 +163,8 @@ impl CellService for CellApi {
     ) -> Result<Response<wire::CellServiceInspectResponse>, Status> {
         let permit = admit::cells::inspect(request).map_err(|error| reply::status(&error))?;
         let answer = match permit.resource() {
-            Some(path) => self.inspect_cell(path).await?,
-            None => self.inspect_own(&permit)?,
+            Some(path) => self.inspect_cell(permit.principal(), path).await?,
+            None => self.inspect_own(permit.principal()).await?,
         };
         Ok(Response::new(answer))
     }
@@ -186,47 +173,52 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceWaitRequest>,
     ) -> Result<Response<wire::CellServiceWaitResponse>, Status> {
-        let mut forwarded = request.get_ref().clone();
+        let forwarded =
+            wire::CellServiceWaitRequest { cell_name: None, ..request.get_ref().clone() };
         let permit = admit::cells::wait(request).map_err(|error| reply::status(&error))?;
-        let ExecutableResource { cell, name } = permit.into_resource();
-        if let Some(path) = cell {
-            let zone = self.zone(&path)?;
-            let _room = zone.long_call().map_err(|error| reply::status(&error))?;
-            forwarded.cell_name = None;
-            let answer = client(&zone).wait(forwarded).await;
-            let mut answer = answer.map_err(|status| from_zone(&zone, status))?;
-            answer
-                .get_mut()
-                .executable
-                .iter_mut()
-                .for_each(|executable| outside(&zone, executable));
-            return Ok(answer);
+        let ExecutableResource { cell, name } = permit.resource();
+        match self.place(cell.as_ref())? {
+            Place::Here(executables) => {
+                let waited = executables.wait(name).await;
+                let (snapshot, outcome) = waited.map_err(|error| reply::status(&error))?;
+                outcome.ok_or_else(|| reply::status(&EndUnknown(name.to_string())))?;
+                let executable = Some(executable(&snapshot));
+                Ok(Response::new(wire::CellServiceWaitResponse { executable }))
+            }
+            Place::Inside(zone) => {
+                let _room = zone.room().map_err(|error| reply::status(&error))?;
+                let forwarded = route::request(permit.principal(), &zone, forwarded);
+                let answer = client(&zone).wait(forwarded).await;
+                let mut answer = answer.map_err(|status| from_zone(&zone, status))?;
+                let executable = answer.get_mut().executable.iter_mut();
+                executable.for_each(|executable| outside(&zone, executable));
+                Ok(answer)
+            }
+            Place::Nowhere => Err(none(name)),
         }
-        let (snapshot, outcome) =
-            self.executables.wait(&name).await.map_err(|error| reply::status(&error))?;
-        outcome.ok_or_else(|| reply::status(&EndUnknown(name.to_string())))?;
-        Ok(Response::new(wire::CellServiceWaitResponse { executable: Some(executable(&snapshot)) }))
     }
 
     async fn signal(
         &self,
         request: Request<wire::CellServiceSignalRequest>,
     ) -> Result<Response<wire::CellServiceSignalResponse>, Status> {
-        let mut forwarded = request.get_ref().clone();
+        let forwarded =
+            wire::CellServiceSignalRequest { cell_name: None, ..request.get_ref().clone() };
         let (permit, signal, tree) =
             admit::cells::signal(request).map_err(|error| reply::status(&error))?;
-        let ExecutableResource { cell, name } = permit.into_resource();
-        if let Some(path) = cell {
-            let zone = self.zone(&path)?;
-            forwarded.cell_name = None;
-            return client(&zone)
-                .signal(forwarded)
-                .await
-                .map_err(|status| from_zone(&zone, status));
+        let ExecutableResource { cell, name } = permit.resource();
+        match self.place(cell.as_ref())? {
+            Place::Here(executables) => {
+                let sent = executables.signal(name, signal, tree).await;
+                sent.map_err(|error| reply::status(&error))?;
+                Ok(Response::new(wire::CellServiceSignalResponse {}))
+            }
+            Place::Inside(zone) => {
+                let forwarded = route::request(permit.principal(), &zone, forwarded);
+                client(&zone).signal(forwarded).await.map_err(|status| from_zone(&zone, status))
+            }
+            Place::Nowhere => Err(none(name)),
         }
-        let sent = self.executables.signal(&name, signal, tree).await;
-        sent.map_err(|error| reply::status(&error))?;
-        Ok(Response::new(wire::CellServiceSignalResponse {}))
     }
 
     async fn freeze(
@@ -301,45 +293,53 @@ fn not_yet<T>(what: &'static str, mut request: Request<T>) -> Status {
     }
 }
 
+fn none(name: &ExecutableName) -> Status {
+    reply::status(&NoSuchExecutable(name.clone()))
+}
+
 impl CellApi {
     async fn inspect_cell(
         &self,
+        principal: &Principal,
         path: &CellPath,
     ) -> Result<wire::CellServiceInspectResponse, Status> {
-        let inspected = self.cells()?.inspect(path).map_err(|error| reply::status(&error))?;
+        let inspected = self.cells.inspect(path).map_err(|error| reply::status(&error))?;
+        // A failed cell still has figures, which tell why.
+        let failed = matches!(inspected.0.state, CellState::Failed(_));
         let mut answer = inspection(inspected);
-        let zone = match self.cells()?.reach(path) {
-            Ok(zone) => zone,
-            // A failed cell still has figures, which tell why.
-            Err(ReachError::Failed(..)) => return Ok(answer),
-            Err(error) => return Err(reply::status(&error)),
-        };
-        let inside =
-            client(&zone).inspect(wire::CellServiceInspectRequest { cell_name: None }).await;
-        answer.executables =
-            inside.map_err(|status| from_zone(&zone, status))?.into_inner().executables;
-        answer.executables.iter_mut().for_each(|executable| outside(&zone, executable));
+        if !failed {
+            answer.executables = self.executables_in(principal, self.place(Some(path))?).await?;
+        }
         Ok(answer)
     }
 
-    fn inspect_own(
+    async fn inspect_own(
         &self,
-        _permit: &Permit<Option<CellPath>>,
+        principal: &Principal,
     ) -> Result<wire::CellServiceInspectResponse, Status> {
         let own = view_own(&self.own.name, &self.own.cgroup).map_err(InspectError::from);
         let mut answer = inspection(own.map_err(|error| reply::status(&error))?);
-        answer.executables = self.executables.list().iter().map(executable).collect();
+        answer.executables = self.executables_in(principal, self.place(None)?).await?;
         Ok(answer)
     }
-}
 
-/// What a zone answered, or that it did not.
-fn from_zone(zone: &Zone, status: Status) -> Status {
-    reply::from_zone(zone.name(), status)
-}
-
-/// A zone numbers its processes for itself; the caller knows them by this daemon's numbers. One so
-/// old that its number was forgotten has none: 0.
-fn outside(zone: &Zone, executable: &mut wire::ExecutableStatus) {
-    executable.pid = zone.known_pid(executable.pid).unwrap_or_default();
+    async fn executables_in(
+        &self,
+        principal: &Principal,
+        place: Place,
+    ) -> Result<Vec<wire::ExecutableStatus>, Status> {
+        match place {
+            Place::Here(executables) => Ok(executables.list().iter().map(executable).collect()),
+            Place::Nowhere => Ok(Vec::new()),
+            Place::Inside(zone) => {
+                let request = wire::CellServiceInspectRequest { cell_name: None };
+                let request = route::request(principal, &zone, request);
+                let answer = client(&zone).inspect(request).await;
+                let answer = answer.map_err(|status| from_zone(&zone, status))?;
+                let mut executables = answer.into_inner().executables;
+                executables.iter_mut().for_each(|executable| outside(&zone, executable));
+                Ok(executables)
+            }
+        }
+    }
 }

@@ -1,0 +1,210 @@
+//! From a request to the zone that answers it.
+//!
+//! ```text
+//! no aurae-zone                 ──▶ Api::call, here
+//! aurae-zone: cells/a           ──▶ the daemon of cell a, as an HTTP/2 stream
+//! aurae-zone: cells/a/cells/b   ──▶ the same, which passes it on as cells/b
+//! ```
+//!
+//! What is passed on is not looked into: messages, trailers, back pressure and the end of either side
+//! go through. The principal goes with it; a zone believes it, as nobody but its parent can tell it.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use aurae_authz::{Permit, Principal};
+use aurae_model::{CellPath, Invalid, ZonePath};
+use bytes::Bytes;
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
+use hyper::body::{Frame, Incoming, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::metadata::MetadataValue;
+use tower::Service;
+
+use crate::reply;
+use crate::runtime::cells::{Cells, Connection, Room, Zone};
+use crate::service::Api;
+
+/// The request metadata that addresses a zone.
+const ZONE: HeaderName = HeaderName::from_static(ZonePath::METADATA);
+/// The request metadata with which a daemon tells its zone who asks.
+const PRINCIPAL: HeaderName = HeaderName::from_static(PRINCIPAL_NAME);
+const PRINCIPAL_NAME: &str = "aurae-principal";
+
+/// `aurae-zone` addresses no zone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadZone {
+    /// It is malformed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The daemon has no zones.
+    #[error("this daemon has no cells: it could not get a cgroup; NodeService/Info tells why")]
+    NoZones,
+}
+
+/// A zone's daemon ended while it answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon of cell {cell} is gone: {reason}")]
+pub struct ZoneLost {
+    cell: CellPath,
+    reason: String,
+}
+
+/// Where requests go. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Route {
+    api: Api,
+    /// `None` where the daemon has no place for any.
+    cells: Option<Cells>,
+}
+
+impl Route {
+    /// To the services of `api`, and to the zones of `cells`.
+    #[must_use]
+    pub fn new(api: Api, cells: Option<Cells>) -> Self {
+        Self { api, cells }
+    }
+
+    /// Answers a request, here or in the zone that it addresses.
+    pub async fn call(&self, permit: Permit, request: Request<Body>) -> Response<Body> {
+        let path = match zone(request.headers()) {
+            Ok(None) => return self.api.call(permit, request).await,
+            Ok(Some(path)) => path,
+            Err(error) => return reply::status(&error).into_http(),
+        };
+        let Some(cells) = &self.cells else {
+            return reply::status(&BadZone::NoZones).into_http();
+        };
+        let permit = match permit.narrow(path.cells().clone()) {
+            Ok(permit) => permit,
+            Err(denied) => return reply::status(&denied).into_http(),
+        };
+        let reached = cells.reach(permit.resource()).map_err(|error| reply::status(&error));
+        let room = |zone: Zone| zone.room().map(|room| (zone, room)).map_err(|e| reply::status(&e));
+        match reached.and_then(room) {
+            Ok((zone, room)) => pass_on(permit.principal(), zone, room, request).await,
+            Err(status) => status.into_http(),
+        }
+    }
+}
+
+/// The zone that a request addresses.
+///
+/// # Errors
+/// The path is malformed.
+pub fn zone(headers: &HeaderMap) -> Result<Option<ZonePath>, BadZone> {
+    let Some(value) = headers.get(&ZONE) else { return Ok(None) };
+    // What is no text is no path either.
+    Ok(Some(ZonePath::parse(&String::from_utf8_lossy(value.as_bytes()))?))
+}
+
+/// Who asks, as the daemon above told it.
+#[must_use]
+pub fn principal(headers: &HeaderMap) -> Option<Principal> {
+    Principal::decode(headers.get(&PRINCIPAL)?.to_str().ok()?)
+}
+
+/// A message to a zone's daemon, and whoever it is sent for.
+pub fn request<T>(principal: &Principal, zone: &Zone, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    let metadata = request.metadata_mut();
+    if let Ok(value) = MetadataValue::try_from(principal.encode()) {
+        metadata.insert(PRINCIPAL_NAME, value);
+    }
+    if let Some(rest) = zone.rest()
+        && let Ok(value) = MetadataValue::try_from(ZonePath::from(rest.clone()).to_string())
+    {
+        metadata.insert(ZonePath::METADATA, value);
+    }
+    request
+}
+
+async fn pass_on(
+    principal: &Principal,
+    zone: Zone,
+    room: Room,
+    mut request: Request<Body>,
+) -> Response<Body> {
+    let headers = request.headers_mut();
+    headers.remove(&ZONE);
+    headers.remove(&PRINCIPAL);
+    let rest = zone.rest().map(|rest| ZonePath::from(rest.clone()).to_string());
+    for (name, value) in [(PRINCIPAL, Some(principal.encode())), (ZONE, rest)] {
+        // Both are visible ASCII.
+        if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    *request.uri_mut() = inside(request.uri());
+    match send(zone.connection(), request).await {
+        Ok(response) => response.map(|body| Body::new(PassedOn { body, zone, room: Some(room) })),
+        Err(error) => reply::status(&lost(&zone, &error)).into_http(),
+    }
+}
+
+async fn send(
+    mut connection: Connection,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    std::future::poll_fn(|context| connection.poll_ready(context)).await?;
+    connection.call(request).await
+}
+
+/// The same method of a zone: HTTP/2 wants a scheme and an authority, which mean nothing there.
+fn inside(uri: &Uri) -> Uri {
+    let mut parts = uri.clone().into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::from_static("zone"));
+    Uri::from_parts(parts).unwrap_or_else(|_| uri.clone())
+}
+
+fn lost(zone: &Zone, error: &hyper::Error) -> ZoneLost {
+    ZoneLost { cell: zone.path(), reason: reply::text(error) }
+}
+
+/// An answer on its way through. It takes up a zone's stream while it is open.
+struct PassedOn {
+    body: Incoming,
+    zone: Zone,
+    /// `None` once it has ended.
+    room: Option<Room>,
+}
+
+impl hyper::body::Body for PassedOn {
+    type Data = Bytes;
+    type Error = Status;
+
+    /// A zone that is lost on the way ends the answer with a status, as gRPC has it.
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.room.is_none() {
+            return Poll::Ready(None);
+        }
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Err(error)) => {
+                self.room = None;
+                let mut trailers = HeaderMap::new();
+                let status = reply::status(&lost(&self.zone, &error));
+                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+            }
+            None => {
+                self.room = None;
+                None
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.room.is_none() || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

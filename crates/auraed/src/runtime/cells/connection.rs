@@ -1,0 +1,60 @@
+//! The HTTP/2 connection to a zone's daemon.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UnixStream;
+use tonic::body::Body;
+use tower::Service;
+
+use crate::server::{CONNECTION_WINDOW, MAX_SEND_BYTES, STREAM_WINDOW};
+
+/// A connection; clones share it. It is over a pair of sockets, with no path that anybody else could
+/// open. Once it is lost, the daemon at its other end is.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    requests: SendRequest<Body>,
+}
+
+impl Connection {
+    /// Both ends: the connection, and what the zone's daemon gets.
+    ///
+    /// # Errors
+    /// There are too many descriptors.
+    pub(super) async fn pair() -> std::io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let stream = TokioIo::new(UnixStream::from_std(ours)?);
+        // The connection's window is all there is, so that streams whose readers are slow cannot use
+        // it up for the others; each is bounded by its own.
+        let handshake = Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(MAX_SEND_BYTES)
+            .handshake(stream);
+        let (requests, driver) = handshake.await.map_err(std::io::Error::other)?;
+        // It ends with the connection; whoever has a request open is told then.
+        tokio::spawn(driver);
+        Ok((Self { requests }, theirs.into()))
+    }
+}
+
+impl Service<Request<Body>> for Connection {
+    type Response = Response<Incoming>;
+    type Error = hyper::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.requests.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(self.requests.send_request(request))
+    }
+}

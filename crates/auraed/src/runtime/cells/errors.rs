@@ -1,0 +1,103 @@
+//! Why something was not done with a cell. Cells are named by their paths below the node.
+
+use aurae_kernel::spawn::SpawnError;
+use aurae_model::{CellPath, MAX_DEPTH};
+
+use super::handle::{MAX_CELLS, MAX_LONG_CALLS};
+use super::limits::LimitError;
+
+/// There is no such cell.
+#[derive(Debug, thiserror::Error)]
+#[error("cell {0} does not exist")]
+pub struct NoSuchCell(pub CellPath);
+
+/// Why a cell cannot be asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// There is none.
+    #[error(transparent)]
+    Missing(#[from] NoSuchCell),
+    /// It is being made or freed, or looked for after a restart of the daemon.
+    #[error("cell {0} is being {1}; try again")]
+    Busy(CellPath, &'static str),
+    /// Its daemon ended.
+    #[error("the daemon of cell {0} is gone ({1}); free the cell and allocate it again")]
+    Failed(CellPath, String),
+}
+
+/// Why a cell was not made. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum AllocateError {
+    /// The name is taken.
+    #[error("cell {0} already exists")]
+    Exists(CellPath),
+    /// The name is of a cell that is being freed.
+    #[error("cell {0} is being freed; try again when that is done")]
+    Freeing(CellPath),
+    /// It would be inside too many.
+    #[error("cell {0} was not made: cells nest at most {MAX_DEPTH} deep")]
+    TooDeep(CellPath),
+    /// There are too many.
+    #[error("cell {0} was not made: there are {MAX_CELLS} already")]
+    TooMany(CellPath),
+    /// The daemon is ending.
+    #[error("cell {0} was not made: the daemon is ending")]
+    Closing(CellPath),
+    /// A limit cannot be had.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] aurae_kernel::Error),
+    /// Its daemon was not started.
+    #[error("failed to start the daemon of cell {cell}")]
+    Spawn {
+        /// The cell.
+        cell: CellPath,
+        /// The step, and what the kernel said.
+        #[source]
+        source: SpawnError,
+    },
+    /// Its daemon did not get ready.
+    #[error("the daemon of cell {cell} did not get ready: {reason}")]
+    NotReady {
+        /// The cell.
+        cell: CellPath,
+        /// What it said, or how it ended.
+        reason: String,
+    },
+    /// The OOM killer took its daemon.
+    #[error(
+        "the daemon of cell {0} does not fit the cell's memory limit; raise memory.max to 1 MiB or more"
+    )]
+    OutOfMemory(CellPath),
+}
+
+/// Too many calls wait for something in a cell.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{MAX_LONG_CALLS} calls are open to cell {0} already (Wait, or logs that follow); end some"
+)]
+pub struct TooManyCalls(pub CellPath);
+
+/// Why a cell was not freed.
+#[derive(Debug, thiserror::Error)]
+pub enum FreeError {
+    /// There is none, or it is being made.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// The kernel does not let its cgroup go.
+    #[error("cell {0} was not freed wholly: {1}")]
+    Stuck(CellPath, String),
+}
+
+/// Why a cell cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// There is none, or it is being made.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] aurae_kernel::Error),
+}
