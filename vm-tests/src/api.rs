@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use aurae_client::Client;
+use aurae_client::{Channel, Client};
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::{
     Cell, CellServiceAllocateRequest, CellServiceFreeRequest, CellServiceInspectRequest,
@@ -18,7 +18,6 @@ use aurae_proto::node::node_service_client::NodeServiceClient;
 use aurae_proto::observe::observe_service_client::ObserveServiceClient;
 use aurae_proto::observe::{GetExecutableLogsRequest, LogChannelType, LogEntry};
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// A connection to a node.
 #[derive(Clone)]

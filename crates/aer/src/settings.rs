@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aurae_client::{Address, CONFIG_VARIABLE, Config, Node};
+use aurae_client::{Address, CONFIG_VARIABLE, Config, Node, ZonePath};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
@@ -15,9 +15,13 @@ const CONFIG: &str = "config";
 const NODE: &str = "node";
 const ALL: &str = "all";
 const SOCKET: &str = "socket";
+const ZONE: &str = "zone";
 const TIMEOUT: &str = "timeout";
 const OUTPUT: &str = "output";
 const YES: &str = "yes";
+
+/// Names the zone where no argument does.
+const ZONE_VARIABLE: &str = "AURAE_ZONE";
 
 /// The heading of these in the help.
 const HEADING: &str = "Global options";
@@ -38,6 +42,7 @@ pub(crate) struct Settings {
     nodes: Vec<String>,
     all: bool,
     pub(crate) socket: Option<Address>,
+    zone: Option<ZonePath>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) output: Output,
     pub(crate) yes: bool,
@@ -75,6 +80,12 @@ pub(crate) fn arguments() -> Vec<Arg> {
             .value_parser(value_parser!(Address))
             .conflicts_with_all([format!("/{NODE}"), format!("/{ALL}")])
             .help("The daemon's socket instead of the configuration's: a path, or an IP address and a port"),
+        global(ZONE)
+            .env(ZONE_VARIABLE)
+            .hide_env(true)
+            .value_name("PATH")
+            .value_parser(parse_zone)
+            .help(format!("The cell whose daemon is asked instead of the node's: `web/api`, or in full `cells/web/cells/api`; default: what {ZONE_VARIABLE} says, else the node's own")),
         global(TIMEOUT)
             .value_name("DURATION")
             .value_parser(units::parse_duration)
@@ -99,7 +110,17 @@ pub(crate) fn yes() -> Arg {
 
 /// The names of flags that no field may have.
 pub(crate) fn taken() -> BTreeSet<String> {
-    [CONFIG, NODE, ALL, SOCKET, TIMEOUT, OUTPUT, YES, "help", "version"].map(str::to_owned).into()
+    [CONFIG, NODE, ALL, SOCKET, ZONE, TIMEOUT, OUTPUT, YES, "help", "version"]
+        .map(str::to_owned)
+        .into()
+}
+
+/// A zone's path, in full or short. None for no text: the node's own zone.
+fn parse_zone(text: &str) -> Result<Option<ZonePath>, String> {
+    match text {
+        "" => Ok(None),
+        _ => ZonePath::parse_short(text).map(Some).map_err(|error| error.rule),
+    }
 }
 
 impl Settings {
@@ -116,6 +137,7 @@ impl Settings {
                 .unwrap_or_default(),
             all: flag(ALL),
             socket: matches.get_one::<Address>(&format!("/{SOCKET}")).cloned(),
+            zone: matches.get_one::<Option<ZonePath>>(&format!("/{ZONE}")).cloned().flatten(),
             timeout: matches.get_one::<Duration>(&format!("/{TIMEOUT}")).copied(),
             output: if output == Some("json") { Output::Json } else { Output::Text },
             yes: flag(YES),
@@ -126,7 +148,7 @@ impl Settings {
     pub(crate) fn targets(&self) -> Result<Targets, Failure> {
         let config = Config::find(self.config.as_deref())?;
         let labelled = self.all || self.nodes.len() > 1;
-        let nodes = if self.all {
+        let mut nodes = if self.all {
             config.all_nodes()?
         } else if let Some(address) = &self.socket {
             vec![config.node_at(address.clone())?]
@@ -135,6 +157,9 @@ impl Settings {
         } else {
             self.nodes.iter().map(|name| config.node(name)).collect::<Result<_, _>>()?
         };
+        for node in &mut nodes {
+            node.zone.clone_from(&self.zone);
+        }
         Ok(Targets { nodes, labelled, config: config.path().to_owned() })
     }
 

@@ -119,6 +119,8 @@ fn a_wrong_command_line_is_a_usage_error_that_says_what_is_right() {
             &["--node", "a", "--all", "cell", "list"],
             &["--socket", "localhost:8080", "cell", "list"],
             &["--timeout", "soon", "cell", "list"],
+            &["--zone", "we_b", "cell", "list"],
+            &["--zone", "cells/web/pods/p1", "cell", "list"],
         ],
     );
 }
@@ -181,6 +183,26 @@ fn logs_are_lines_with_or_without_their_time() {
             &["logs", "web", "main", "-o", "json"],
         ],
     );
+}
+
+#[test]
+fn every_call_says_which_zone_it_is_for() {
+    let bed = Bed::new();
+    for (variable, arguments, zone) in [
+        ("", &["--zone", "web/api", "cell", "list"][..], " in cells/web/cells/api"),
+        ("", &["cell", "free", "db", "--zone", "cells/web"], " in cells/web"),
+        ("", &["--zone", "web", "logs", "", "main"], " in cells/web"),
+        ("", &["--zone", "web", "run", "job", "--", "hello"], " in cells/web"),
+        ("web", &["cell", "list"], " in cells/web"),
+        ("web", &["--zone", "db", "cell", "list"], " in cells/db"),
+        ("web", &["--zone", "", "cell", "list"], "Request"),
+    ] {
+        let before = bed.fake.calls().len();
+        let output = bed.aer(arguments).env("AURAE_ZONE", variable).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        let calls = bed.fake.calls().split_off(before);
+        assert!(!calls.is_empty() && calls.iter().all(|call| call.ends_with(zone)), "{calls:?}");
+    }
 }
 
 #[test]

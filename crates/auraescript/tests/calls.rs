@@ -104,6 +104,24 @@ await node.cells.allocate({ cell: { name: 'x', memory: { max: 'much' } } } as an
 }
 
 #[test]
+fn a_zone_is_sent_with_every_call() {
+    let node = FakeNode::start();
+    run_on(
+        &node,
+        "const zone = await connect({ zone: 'cells/web/cells/api' });
+console.log((await zone.discovery.discover({}, { headers: { 'x-mine': '1' } })).version);
+try {
+  for await (const _ of zone.observe.getExecutableLogs({ executableName: 'main' }));
+} catch (error) {
+  console.log((error as ConnectError).rawMessage);
+}
+console.log((await (await connect()).discovery.discover({})).version);
+",
+    )
+    .prints("cells/web/cells/api\nasked in cells/web/cells/api\n1.2.3\n");
+}
+
+#[test]
 fn headers_go_out_and_come_back() {
     let node = FakeNode::start();
     run_on(

@@ -5,13 +5,14 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use aurae_model::ZonePath;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
 use tokio_stream::Stream;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{self, Endpoint};
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::codec::RawCodec;
@@ -19,6 +20,7 @@ use crate::config::{Node, NodeName};
 use crate::connect::Dialer;
 use crate::error::{ConnectError, report};
 use crate::tls;
+use crate::zone::{Channel, Zone};
 
 /// The largest message, sent or received: gRPC's usual bound, and the daemon's.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -35,7 +37,8 @@ const ORIGIN: &str = "http://server.unsafe.aurae.io";
 #[derive(Clone)]
 pub struct Client {
     node: NodeName,
-    channel: Channel,
+    transport: transport::Channel,
+    zone: Zone,
     dialer: Dialer,
 }
 
@@ -45,8 +48,15 @@ impl Client {
     pub async fn connect(node: &Node) -> Result<Self, ConnectError> {
         let dialer = Dialer::new(node, tls::client_config(&node.identity)?);
         let first = dialer.dial().await?;
-        let channel = channel(dialer.clone(), first);
-        Ok(Self { node: node.name.clone(), channel, dialer })
+        let zone = node.zone.as_ref().map(Zone::new).unwrap_or_default();
+        let transport = channel(dialer.clone(), first);
+        Ok(Self { node: node.name.clone(), transport, zone, dialer })
+    }
+
+    /// The same connection, with every call for that zone instead of the one before.
+    #[must_use]
+    pub fn in_zone(&self, path: &ZonePath) -> Self {
+        Self { zone: Zone::new(path), ..self.clone() }
     }
 
     /// The node's name.
@@ -57,7 +67,7 @@ impl Client {
     /// For the typed clients that `aurae-proto` generates. [`Client::explain`] makes their transport
     /// errors readable.
     pub fn channel(&self) -> Channel {
-        self.channel.clone()
+        Channel::new(self.transport.clone(), self.zone.clone())
     }
 
     /// Why the connection was lost or not made again, where that is known.
@@ -139,7 +149,7 @@ impl Client {
     }
 
     fn grpc(&self) -> Grpc<Channel> {
-        Grpc::new(self.channel.clone())
+        Grpc::new(self.channel())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
@@ -177,7 +187,7 @@ fn innermost(status: &Status) -> String {
 }
 
 /// A channel that uses `first` and, once that was lost, dials again.
-fn channel(dialer: Dialer, first: crate::stream::WatchedStream) -> Channel {
+fn channel(dialer: Dialer, first: crate::stream::WatchedStream) -> transport::Channel {
     let first = Arc::new(Mutex::new(Some(first)));
     let connector = tower::service_fn(move |_| {
         let (dialer, first) = (dialer.clone(), first.clone());

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use aurae_model::ZonePath;
 use serde::Deserialize;
 
 use crate::address::{Address, AddressError};
@@ -73,12 +74,14 @@ pub struct Node {
     pub address: Address,
     /// The files for mutual TLS.
     pub identity: Identity,
+    /// The zone below it that calls are for. Unset: the node's own.
+    pub zone: Option<ZonePath>,
 }
 
 impl Node {
     /// A node without a configuration file.
     pub fn new(name: impl Into<String>, address: Address, identity: Identity) -> Self {
-        Self { name: NodeName(name.into()), address, identity }
+        Self { name: NodeName(name.into()), address, identity, zone: None }
     }
 }
 

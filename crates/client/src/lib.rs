@@ -5,6 +5,7 @@
 //!   a unix socket.
 //! - [`Client::channel`] is for typed calls with the clients that `aurae-proto` generates;
 //!   [`Client::unary`] and its siblings move messages that are encoded already.
+//! - [`Client::in_zone`] addresses calls to a zone below the node.
 //! - [`fan_out`] asks many nodes at once.
 //!
 //! ```no_run
@@ -30,8 +31,10 @@ mod error;
 mod fan_out;
 mod stream;
 mod tls;
+mod zone;
 
 pub use address::{Address, AddressError};
+pub use aurae_model::ZonePath;
 pub use client::{Client, MAX_MESSAGE_BYTES};
 pub use codec::RawCodec;
 pub use config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_SOCKET, Identity, Node, NodeName};
@@ -39,3 +42,4 @@ pub use connect::CONNECT_TIMEOUT;
 pub use error::{ConnectError, report};
 pub use fan_out::{FAN_OUT, fan_out};
 pub use tls::SERVER_NAME;
+pub use zone::{Channel, Zone};

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use aurae_client::{Client, ConnectError, fan_out, report};
+use aurae_client::{Client, ConnectError, ZonePath, fan_out, report};
 use aurae_proto::discovery::discovery_service_client::DiscoveryServiceClient;
 use aurae_proto::discovery::{DiscoverRequest, DiscoverResponse};
 use bytes::Bytes;
@@ -48,6 +48,21 @@ async fn bytes_go_through_as_they_are() {
     assert_eq!(unknown.unwrap_err().code(), Code::Unimplemented);
     let wrong = client.unary("no path", Bytes::new(), MetadataMap::new(), None).await;
     assert_eq!(wrong.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn calls_say_which_zone_they_are_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let address = serve_tcp(&authority).await;
+    let mut node = node(address, &authority.client("me", 2100));
+    node.zone = Some(ZonePath::parse("cells/web").unwrap());
+    let client = Client::connect(&node).await.unwrap();
+    assert_eq!(version(&client).await.unwrap(), format!("{VERSION} in cells/web"));
+    let inner = client.in_zone(&ZonePath::parse("cells/web/cells/api").unwrap());
+    let answer = inner.unary(DISCOVER, Bytes::new(), MetadataMap::new(), None).await.unwrap();
+    let answer = <DiscoverResponse as prost::Message>::decode(answer.into_inner()).unwrap();
+    assert_eq!(answer.version, format!("{VERSION} in cells/web/cells/api"));
 }
 
 #[tokio::test]

@@ -48,6 +48,19 @@ impl ZonePath {
         CellPath::from_labels(cells).map(Self).ok_or_else(|| invalid("Required"))
     }
 
+    /// Parses a path as people write it: in full, or the names of cells alone, as `web/api`. What
+    /// begins with a kind and `/` is one in full.
+    ///
+    /// # Errors
+    /// As [`ZonePath::parse`].
+    pub fn parse_short(path: &str) -> Result<Self, Invalid> {
+        let is_kind = |part| part == CELLS || NOT_SERVED.contains(&part);
+        match path.split_once('/') {
+            Some((first, _)) if is_kind(first) => Self::parse(path),
+            _ => CellPath::parse(path, Self::METADATA).map(Self),
+        }
+    }
+
     /// The same path without its kinds.
     #[must_use]
     pub fn cells(&self) -> &CellPath {
@@ -129,6 +142,16 @@ mod tests {
     fn a_refusal_is_short_whatever_the_path() {
         assert!(refusal(&"x".repeat(100_000)).len() < 300);
         assert!(refusal(&format!("cells/{}", "x".repeat(100_000))).len() < 300);
+    }
+
+    #[test]
+    fn people_may_leave_the_kinds_out() {
+        let short = |path| ZonePath::parse_short(path).map(|zone| zone.to_string());
+        assert_eq!(short("web/api").unwrap(), "cells/web/cells/api");
+        assert_eq!(short("cells/web").unwrap(), "cells/web");
+        assert_eq!(short("cells").unwrap(), "cells/cells");
+        assert!(short("pods/p1").unwrap_err().to_string().contains("not served yet"));
+        assert!(short("").is_err());
     }
 
     #[test]

@@ -7,16 +7,24 @@ import { NodeService } from "../gen/aurae/node/v0/node_pb.js";
 import { ObserveService } from "../gen/aurae/observe/v0/observe_pb.js";
 import { CellHandle, type CellInit } from "./cell.js";
 import type { Connection, Where } from "./platform/platform.js";
+import { ZoneTransport } from "./zone.js";
 
 /**
- * Connects to a node: the one of that name in the configuration, or the default node.
+ * Connects to a node: the one of that name in the configuration, or the default node. With `zone`,
+ * all calls are for that zone below the node: `connect({ zone: "cells/web" })`.
  *
  * It fails with a `ConfigError` when there is no usable configuration, and with a `ConnectError`
  * when the node cannot be reached.
  */
 export async function connect(where: string | Where = {}): Promise<AuraeNode> {
   const asked = typeof where === "string" ? { node: where } : where;
-  return new AuraeNode(await platform.connect(asked));
+  const connection = await platform.connect(asked);
+  return new AuraeNode(asked.zone === undefined ? connection : inZone(connection, asked.zone));
+}
+
+function inZone(connection: Connection, zone: string): Connection {
+  const { name, transport } = connection;
+  return { name, transport: new ZoneTransport(transport, zone), close: () => connection.close() };
 }
 
 /** The names of the nodes in the configuration, in their order. */

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aurae_client::Client;
+use aurae_client::{Channel, Client};
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::exit_status::Reason;
 use aurae_proto::cells::{
@@ -15,7 +15,6 @@ use bytes::Bytes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use super::plan::{EXECUTABLE, Plan};

@@ -61,8 +61,10 @@ impl Fake {
     }
 
     fn note<T: std::fmt::Debug>(&self, name: &str, request: Request<T>) -> T {
+        let zone = request.metadata().get("aurae-zone").and_then(|zone| zone.to_str().ok());
+        let zone = zone.map(|zone| format!(" in {zone}")).unwrap_or_default();
         let message = request.into_inner();
-        self.state().calls.push(format!("{name} {message:?}"));
+        self.state().calls.push(format!("{name} {message:?}{zone}"));
         message
     }
 

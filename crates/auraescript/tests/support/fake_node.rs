@@ -423,8 +423,8 @@ impl DiscoveryService for Services {
             let _guard = Ended(self.0.clone());
             std::future::pending::<()>().await;
         }
-        let mut response =
-            Response::new(DiscoverResponse { healthy: true, version: "1.2.3".to_owned() });
+        let version = zone(metadata).unwrap_or_else(|| "1.2.3".to_owned());
+        let mut response = Response::new(DiscoverResponse { healthy: true, version });
         for name in ["echo", "echo-bin"] {
             for (key, value) in metadata.clone().into_headers() {
                 if let Some(key) = key.filter(|key| key.as_str() == name) {
@@ -436,6 +436,11 @@ impl DiscoveryService for Services {
         }
         Ok(response)
     }
+}
+
+/// The zone that a call is for.
+fn zone(metadata: &MetadataMap) -> Option<String> {
+    Some(metadata.get("aurae-zone")?.to_str().unwrap().to_owned())
 }
 
 /// Counts a call that has ended.
@@ -536,6 +541,9 @@ impl ObserveService for Services {
         &self,
         request: Request<GetExecutableLogsRequest>,
     ) -> Answer<Self::GetExecutableLogsStream> {
+        if let Some(zone) = zone(request.metadata()) {
+            return Err(Status::not_found(format!("asked in {zone}")));
+        }
         let request = request.into_inner();
         let id = (request.cell_name.unwrap_or_default(), request.executable_name);
         let Some((output, _)) = self.0.outputs.lock().unwrap().get(&id).cloned() else {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aurae_client::{Address, Identity, Node, SERVER_NAME};
+use aurae_client::{Address, Identity, Node, SERVER_NAME, ZonePath};
 use aurae_proto::discovery::discovery_service_server::{DiscoveryService, DiscoveryServiceServer};
 use aurae_proto::discovery::{DiscoverRequest, DiscoverResponse};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -17,7 +17,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// The version that answers at once; a caller that sends `slow` is never answered.
+/// The version that answers at once; a caller that sends `slow` is never answered, one
+/// that names a zone is told so.
 pub(crate) const VERSION: &str = "1.2.3";
 
 pub(crate) struct Authority {
@@ -85,7 +86,9 @@ impl DiscoveryService for Discovery {
         if request.metadata().contains_key("slow") {
             std::future::pending::<()>().await;
         }
-        Ok(Response::new(DiscoverResponse { healthy: true, version: VERSION.to_owned() }))
+        let zone = request.metadata().get(ZonePath::METADATA).map(|zone| zone.to_str().unwrap());
+        let version = zone.map_or(VERSION.to_owned(), |zone| format!("{VERSION} in {zone}"));
+        Ok(Response::new(DiscoverResponse { healthy: true, version }))
     }
 }
 

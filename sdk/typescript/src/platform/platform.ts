@@ -9,6 +9,9 @@ export interface Where {
   /** The configuration file. Unset: the one `AURAE_CONFIG` names, else the first that exists of
    *  `$HOME/.aurae/config`, `/etc/aurae/config` and `/var/lib/aurae/config`. */
   config?: string;
+  /** The zone below the node that every call is for, `cells/web/cells/api` for example. Unset: the
+   *  node's own. */
+  zone?: string;
 }
 
 /** A connection to a node. */

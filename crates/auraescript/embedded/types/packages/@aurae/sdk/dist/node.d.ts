@@ -7,7 +7,8 @@ import { ObserveService } from "../gen/aurae/observe/v0/observe_pb.js";
 import { CellHandle, type CellInit } from "./cell.js";
 import type { Connection, Where } from "./platform/platform.js";
 /**
- * Connects to a node: the one of that name in the configuration, or the default node.
+ * Connects to a node: the one of that name in the configuration, or the default node. With `zone`,
+ * all calls are for that zone below the node: `connect({ zone: "cells/web" })`.
  *
  * It fails with a `ConfigError` when there is no usable configuration, and with a `ConnectError`
  * when the node cannot be reached.
