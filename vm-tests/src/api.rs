@@ -6,13 +6,15 @@ use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use aurae_client::{Channel, Client};
+use aurae_model::ZonePath;
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::{
-    Cell, CellServiceAllocateRequest, CellServiceFreeRequest, CellServiceInspectRequest,
-    CellServiceInspectResponse, CellServiceListRequest, CellServiceStartRequest,
-    CellServiceStartResponse, CellServiceStopRequest, CellServiceWaitRequest, Executable,
-    ExecutableStatus, exit_status::Reason,
+    Cell, CellGraphNode, CellServiceAllocateRequest, CellServiceFreeRequest,
+    CellServiceInspectRequest, CellServiceInspectResponse, CellServiceListRequest,
+    CellServiceStartRequest, CellServiceStartResponse, CellServiceStopRequest,
+    CellServiceWaitRequest, Executable, ExecutableStatus, exit_status::Reason,
 };
+use aurae_proto::discovery::DiscoverRequest;
 use aurae_proto::discovery::discovery_service_client::DiscoveryServiceClient;
 use aurae_proto::node::node_service_client::NodeServiceClient;
 use aurae_proto::observe::observe_service_client::ObserveServiceClient;
@@ -87,6 +89,12 @@ impl Api {
         }
     }
 
+    /// The same connection, for calls to a zone below: `cells/web/cells/api`.
+    pub fn in_zone(&self, path: &str) -> Self {
+        let path = answered("a zone's path", ZonePath::parse(path));
+        Self::new(self.client.in_zone(&path))
+    }
+
     /// Makes a cell.
     pub async fn allocate(&self, cell: Cell) {
         let what = format!("allocate {}", cell.name);
@@ -132,12 +140,22 @@ impl Api {
 
     /// Stops an executable.
     pub async fn stop(&self, cell: &str, name: &str) {
+        answered(&format!("stop {name} in {cell}"), self.try_stop(cell, name).await);
+    }
+
+    /// Stops an executable, or not.
+    pub async fn try_stop(&self, cell: &str, name: &str) -> Result<(), Status> {
         let request = CellServiceStopRequest {
             cell_name: place(cell),
             executable_name: name.to_owned(),
             grace_period: None,
         };
-        answered(&format!("stop {name} in {cell}"), self.cells.clone().stop(request).await);
+        self.cells.clone().stop(request).await.map(|_| ())
+    }
+
+    /// Whether the daemon answers.
+    pub async fn is_there(&self) -> bool {
+        self.discovery.clone().discover(DiscoverRequest {}).await.is_ok()
     }
 
     /// Waits for an executable's end.
@@ -155,11 +173,27 @@ impl Api {
         answered(&format!("inspect {cell}"), self.cells.clone().inspect(request).await).into_inner()
     }
 
-    /// The names of all cells.
+    /// The names of all cells of the daemon itself.
     pub async fn list(&self) -> Vec<String> {
-        let response = self.cells.clone().list(CellServiceListRequest {}).await;
-        let cells = answered("list", response).into_inner().cells;
-        cells.into_iter().filter_map(|node| node.cell).map(|cell| cell.name).collect()
+        self.tree().await.into_iter().filter_map(|node| node.cell).map(|cell| cell.name).collect()
+    }
+
+    /// All cells.
+    pub async fn tree(&self) -> Vec<CellGraphNode> {
+        answered("list", self.cells.clone().list(CellServiceListRequest {}).await)
+            .into_inner()
+            .cells
+    }
+
+    /// The names of all cells and of those inside them, sorted.
+    pub async fn list_all(&self) -> Vec<String> {
+        let (mut names, mut left) = (Vec::new(), self.tree().await);
+        while let Some(CellGraphNode { cell, children, .. }) = left.pop() {
+            names.extend(cell.map(|cell| cell.name));
+            left.extend(children);
+        }
+        names.sort_unstable();
+        names
     }
 
     /// All output of an executable: what is kept, and what it writes until its end.

@@ -108,6 +108,15 @@ impl Node {
         checked(self.config().default_node()).identity
     }
 
+    /// Makes another port of the guest reachable, and answers where.
+    pub fn forward(&self, guest_port: u16) -> Address {
+        let line = format!("hostfwd_add net tcp:127.0.0.1:0-:{guest_port}");
+        self.monitor("human-monitor-command", &format!(r#"{{ "command-line": "{line}" }}"#));
+        let monitor = self.bed().machine().monitor();
+        let port = checked(monitor.and_then(|mut qemu| qemu.forwarded_port(guest_port)));
+        checked(format!("127.0.0.1:{port}").parse())
+    }
+
     /// Where the API listens.
     pub fn address(&self) -> Address {
         checked(format!("127.0.0.1:{}", self.bed().port()).parse())

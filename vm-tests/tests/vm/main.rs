@@ -12,4 +12,6 @@ mod limits;
 mod logs;
 mod machine;
 mod power;
+mod restart;
 mod tls;
+mod zones;
