@@ -269,6 +269,15 @@ impl Cgroup {
         self.write("cgroup.kill", "1")
     }
 
+    /// Lets every process in the subtree stand still, or go on (`cgroup.freeze`). They come to stand
+    /// some time later, as [`Events::frozen`] tells. One that stands still takes SIGKILL only.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn freeze(&self, frozen: bool) -> Result<()> {
+        self.write("cgroup.freeze", if frozen { "1" } else { "0" })
+    }
+
     /// Opens `cgroup.events`, which polls as readable with priority (`POLLPRI`) whenever it changes.
     ///
     /// # Errors
@@ -353,11 +362,24 @@ impl Events {
     /// # Errors
     /// `ENODEV` once the cgroup was removed, or what else the kernel says.
     pub fn populated(&self) -> Result<bool> {
+        self.says(b"populated 1")
+    }
+
+    /// Whether every process in the subtree stands still. Reading also arms the poll for the next
+    /// change.
+    ///
+    /// # Errors
+    /// `ENODEV` once the cgroup was removed, or what else the kernel says.
+    pub fn frozen(&self) -> Result<bool> {
+        self.says(b"frozen 1")
+    }
+
+    fn says(&self, wanted: &[u8]) -> Result<bool> {
         let mut chunk = [0; READ_CHUNK];
         let count =
             rustix::io::pread(&self.file, &mut chunk, 0).context(|| "read cgroup.events")?;
         let text = chunk.get(..count).unwrap_or_default();
-        Ok(text.split(|&byte| byte == b'\n').any(|line| line == b"populated 1"))
+        Ok(text.split(|&byte| byte == b'\n').any(|line| line == wanted))
     }
 }
 

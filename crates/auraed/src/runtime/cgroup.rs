@@ -1,4 +1,4 @@
-//! Waiting for a cgroup to become empty.
+//! Waiting for a cgroup to become empty, or to stand still.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::io::unix::AsyncFd;
 /// After a kill another is sent if something is left by then.
 pub const KILL_AGAIN: Duration = Duration::from_secs(1);
 
-/// A cgroup whose emptiness can be awaited.
+/// A cgroup whose events can be awaited.
 #[derive(Debug)]
 pub struct Watched {
     events: AsyncFd<Events>,
@@ -47,9 +47,25 @@ impl Watched {
     /// The kernel does not tell.
     pub async fn empty(&self) -> Result<()> {
         while self.events.get_ref().populated()? {
-            let ready = self.events.ready(Interest::PRIORITY).await;
-            ready.map_err(|error| poll_failed(&error))?.clear_ready();
+            self.changed().await?;
         }
+        Ok(())
+    }
+
+    /// Waits until every process in the subtree stands still.
+    ///
+    /// # Errors
+    /// The kernel does not tell.
+    pub async fn frozen(&self) -> Result<()> {
+        while !self.events.get_ref().frozen()? {
+            self.changed().await?;
+        }
+        Ok(())
+    }
+
+    async fn changed(&self) -> Result<()> {
+        let ready = self.events.ready(Interest::PRIORITY).await;
+        ready.map_err(|error| poll_failed(&error))?.clear_ready();
         Ok(())
     }
 }

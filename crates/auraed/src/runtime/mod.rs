@@ -4,6 +4,7 @@ pub mod base;
 pub mod cells;
 pub mod cgroup;
 pub mod executables;
+pub mod freezer;
 pub mod logs;
 pub mod node;
 pub mod output;
