@@ -18,6 +18,7 @@ use crate::runtime::cells::{
     AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls,
 };
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
+use crate::runtime::freezer::Frozen;
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
 use crate::service::cells::{EndUnknown, ProcessUnknown};
@@ -113,11 +114,18 @@ impl Reply for NoSuchExecutable {
     }
 }
 
+impl Reply for Frozen {
+    fn code(&self) -> Code {
+        Code::FailedPrecondition
+    }
+}
+
 impl Reply for StartError {
     fn code(&self) -> Code {
         match self {
             Self::Exists(_) => Code::AlreadyExists,
             Self::Closing(_) => Code::Unavailable,
+            Self::Frozen(_, frozen) => frozen.code(),
             Self::TooMany(_) => Code::ResourceExhausted,
             Self::Program { errno, .. } => program_code(*errno),
             Self::Cgroup(error) => error.code(),

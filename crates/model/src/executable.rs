@@ -1,6 +1,10 @@
 //! What is to be run in a cell.
 
-use crate::ExecutableName;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::{ExecutableName, RestartPolicy};
 
 /// A program to run, valid.
 #[derive(Clone, Debug)]
@@ -21,6 +25,19 @@ pub struct Executable {
     pub uid: Option<u32>,
     /// The group to run as; `None`: the daemon's own.
     pub gid: Option<u32>,
+    /// Whether it is started again when it has ended; `None`: never.
+    pub restart: Option<RestartPolicy>,
+    /// How it is stopped.
+    pub stop: StopPolicy,
+}
+
+/// How an executable is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopPolicy {
+    /// What asks it to end.
+    pub signal: Signal,
+    /// How long it has between that signal and SIGKILL.
+    pub grace: Duration,
 }
 
 /// What to execute.

@@ -9,12 +9,14 @@ mod error;
 mod executable;
 mod limits;
 mod name;
+mod restart;
 mod zone;
 
 pub use error::Invalid;
-pub use executable::{Executable, Program};
+pub use executable::{Executable, Program, StopPolicy};
 pub use limits::{
     Cpu, CpuMax, Cpuset, Device, Io, IoDevice, Limits, List, Memory, Weight, parse_list,
 };
 pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};
+pub use restart::{RestartCondition, RestartPolicy};
 pub use zone::ZonePath;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use aurae_authz::{self as authz, Permit};
-use aurae_kernel::process::parse_signal;
 use aurae_model::{
     CellPath, Cpu, CpuMax, Cpuset, Device, Executable, ExecutableName, Invalid, Io, IoDevice,
     Limits, List, Memory, Program, Weight,
@@ -12,12 +11,9 @@ use aurae_proto::cells as wire;
 use rustix::process::Signal;
 use tonic::Request;
 
-use super::{Admission, permit};
+use super::{Admission, life, permit};
 use crate::runtime::cells::{CellSpec, Traits};
 use crate::runtime::{DEFAULT_GRACE, logs};
-
-/// The longest grace period.
-const MAX_GRACE: Duration = Duration::from_secs(3600);
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
@@ -122,7 +118,8 @@ pub fn free(
     let permit = permit(&mut request)?;
     let request = request.into_inner();
     let path = CellPath::parse(&request.cell_name, "cell_name")?;
-    Ok((permit.narrow(path)?, grace(request.grace_period)?))
+    let grace = life::grace(request.grace_period, "grace_period")?;
+    Ok((permit.narrow(path)?, grace.unwrap_or(DEFAULT_GRACE)))
 }
 
 /// `Start`.
@@ -151,6 +148,8 @@ pub fn start(
         log_capacity: log_capacity(wire.log_capacity)?,
         uid: id(request.uid, "uid")?,
         gid: id(request.gid, "gid")?,
+        restart: life::restart(wire.restart)?,
+        stop: life::stop_policy(wire.stop_signal, wire.stop_grace_period)?,
     };
     Ok((permit, executable))
 }
@@ -222,17 +221,17 @@ fn id(id: Option<u32>, field: &str) -> Result<Option<u32>, Invalid> {
     }
 }
 
-/// `Stop`: the executable, and its grace period.
+/// `Stop`: the executable, and the grace period where it is not to be the executable's own.
 ///
 /// # Errors
 /// The field that breaks a rule, or a denial.
 pub fn stop(
     mut request: Request<wire::CellServiceStopRequest>,
-) -> Result<(Permit<authz::Executable>, Duration), Admission> {
+) -> Result<(Permit<authz::Executable>, Option<Duration>), Admission> {
     let permit = permit(&mut request)?;
     let request = request.into_inner();
     let executable = executable(request.cell_name.as_deref(), &request.executable_name)?;
-    Ok((permit.narrow(executable)?, grace(request.grace_period)?))
+    Ok((permit.narrow(executable)?, life::grace(request.grace_period, "grace_period")?))
 }
 
 /// `List`.
@@ -278,10 +277,7 @@ pub fn signal(
     let permit = permit(&mut request)?;
     let request = request.into_inner();
     let executable = executable(request.cell_name.as_deref(), &request.executable_name)?;
-    let signal = parse_signal(request.signal).ok_or_else(|| {
-        Invalid::new("signal", "Must be a signal in 1 to 64 that programs may use")
-    })?;
-    Ok((permit.narrow(executable)?, signal, request.tree))
+    Ok((permit.narrow(executable)?, life::signal(request.signal, "signal")?, request.tree))
 }
 
 /// The cell of a request; `None`: the daemon that answers, itself.
@@ -296,17 +292,6 @@ pub(super) fn executable(
 ) -> Result<authz::Executable, Invalid> {
     let cell = cell(cell_name)?;
     Ok(authz::Executable { cell, name: ExecutableName::parse(name, "executable_name")? })
-}
-
-fn grace(period: Option<prost_types::Duration>) -> Result<Duration, Invalid> {
-    let Some(period) = period else { return Ok(DEFAULT_GRACE) };
-    match Duration::try_from(period) {
-        Ok(period) if period <= MAX_GRACE => Ok(period),
-        _ => {
-            let rule = format!("Must be in 0 to {} s", MAX_GRACE.as_secs());
-            Err(Invalid::new("grace_period", rule))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,23 +1,19 @@
 //! What the rest of the daemon sees of the executables.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aurae_kernel::cgroup::{Cgroup, value};
-use aurae_kernel::process;
-use aurae_kernel::spawn::{Image, Namespaces, Spawn, SpawnError};
+use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::spawn::SpawnError;
 use aurae_model::{Executable, ExecutableName};
-use rustix::process::{Gid, Signal, Uid};
-use tokio::net::unix::pipe;
+use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
-use super::LEAF_PREFIX;
-use super::program::Program;
-use super::runner::{Command, Runner};
-use super::state::{Facts, Outcome, Phase, Snapshot};
-use crate::runtime::cgroup::Watched;
+use super::launch::Launcher;
+use super::runner::{Again, Command, Runner};
+use super::state::{Facts, Outcome, Phase, Snapshot, Status};
+use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::logs::{self, LogRing};
 use crate::runtime::reaper::Reaper;
 use crate::zone::parent::{Numbers, Parent};
@@ -38,13 +34,6 @@ const MAX_RUNNING: usize = 4096;
 /// Commands to one executable that wait to be taken; the sender of one more waits.
 const COMMAND_QUEUE: usize = 8;
 
-/// The soft limit of a workload's open files, as Linux has it: programs that use select(2) break with
-/// more, and those that want more raise it to the hard limit themselves.
-const WORKLOAD_OPEN_FILES: u64 = 1024;
-
-/// The score of a workload, whatever the daemon's own is.
-const WORKLOAD_OOM_SCORE: &std::ffi::CStr = c"0";
-
 /// A handle to the executables of this zone; clones share them.
 #[derive(Clone, Debug)]
 pub struct Executables {
@@ -53,12 +42,8 @@ pub struct Executables {
 
 #[derive(Debug)]
 struct Shared {
-    /// The zone's cgroup, under which each executable gets its leaf.
-    cgroup: Arc<Cgroup>,
-    reaper: Reaper,
+    launcher: Arc<Launcher>,
     log_capacity: usize,
-    /// Whom a zone tells which process it started.
-    parent: Option<Parent>,
     table: Mutex<Table>,
     /// Told whenever a start has come to its end.
     started: Notify,
@@ -76,7 +61,7 @@ struct Table {
 
 #[derive(Clone, Debug)]
 struct Record {
-    phase: watch::Receiver<Phase>,
+    status: watch::Receiver<Status>,
     facts: Arc<Facts>,
     commands: mpsc::Sender<Command>,
     logs: LogRing,
@@ -104,6 +89,9 @@ pub enum StartError {
     /// The zone is being ended.
     #[error("executable {0} was not started: the zone is ending")]
     Closing(ExecutableName),
+    /// The zone is frozen.
+    #[error("executable {0} was not started")]
+    Frozen(ExecutableName, #[source] Frozen),
     /// Too many run.
     #[error("executable {0} was not started: {MAX_RUNNING} run already")]
     TooMany(ExecutableName),
@@ -171,9 +159,16 @@ impl Executables {
         log_capacity: usize,
         parent: Option<Parent>,
     ) -> Self {
-        let table = Mutex::default();
-        let started = Notify::new();
-        Self { shared: Arc::new(Shared { cgroup, reaper, log_capacity, parent, table, started }) }
+        let freezer = Freezer::new(Arc::clone(&cgroup));
+        let launcher = Arc::new(Launcher { cgroup, reaper, parent, freezer });
+        let (table, started) = (Mutex::default(), Notify::new());
+        Self { shared: Arc::new(Shared { launcher, log_capacity, table, started }) }
+    }
+
+    /// What lets the zone's processes stand still.
+    #[must_use]
+    pub fn freezer(&self) -> &Freezer {
+        &self.shared.launcher.freezer
     }
 
     /// Starts an executable. It blocks until the program was executed.
@@ -181,80 +176,40 @@ impl Executables {
     /// # Errors
     /// As [`StartError`] says.
     pub fn start(&self, executable: &Executable) -> Result<Started, StartError> {
-        let program = Program::resolve(executable).map_err(|errno| StartError::Program {
-            program: executable.program.arguments().swap_remove(0),
-            errno,
-        })?;
+        let passage = self.freezer().pass();
+        let passage =
+            passage.map_err(|frozen| StartError::Frozen(executable.name.clone(), frozen))?;
         let reservation = self.reserve(&executable.name)?;
-        let leaf = Leaf::create(&self.shared.cgroup, &executable.name)?;
-        let pipes = Pipes::open(executable).map_err(|source| pipes_failed(executable, source))?;
-        let (child, exit) = self.spawn(executable, &program, &leaf, &pipes)?;
-
-        let started = Started {
-            pid: child.pid.as_raw_nonzero().get(),
-            uid: executable.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
-            gid: executable.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
-            numbers: self.shared.parent.as_ref().map(|parent| parent.announce(child.pid)),
-        };
+        let run = self.shared.launcher.launch(executable, passage)?;
         let facts = Arc::new(Facts {
             name: executable.name.to_string(),
             description: executable.description.clone(),
             arguments: shown(executable.program.arguments()),
-            pid: started.pid,
-            uid: started.uid,
-            gid: started.gid,
-            numbers: started.numbers.clone(),
-            started: SystemTime::now(),
+            first_pid: run.start.pid,
+            uid: executable.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()),
+            gid: executable.gid.unwrap_or_else(|| rustix::process::getegid().as_raw()),
         });
+        let numbers = run.start.numbers.clone();
+        let started = Started { pid: facts.first_pid, uid: facts.uid, gid: facts.gid, numbers };
         let logs = LogRing::new(executable.log_capacity.unwrap_or(self.shared.log_capacity));
-        let (phase, phases) = watch::channel(Phase::Running);
+        let status = Status { phase: Phase::Running, run: run.start.clone(), restarts: 0 };
+        let (publisher, status) = watch::channel(status);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let runner = Runner {
-            leaf,
-            pidfd: child.pidfd,
-            exit,
-            stdout: pipes.stdout,
-            stderr: pipes.stderr,
+            launcher: Arc::clone(&self.shared.launcher),
+            again: Again::of(executable),
+            stop: executable.stop,
             logs: logs.clone(),
-            phase,
+            status: publisher,
             commands: queue,
         };
-        reservation.fulfil(Record { phase: phases, facts, commands, logs });
+        reservation.fulfil(Record { status, facts, commands, logs });
         let (of_task, name) = (self.clone(), executable.name.clone());
         tokio::spawn(async move {
-            runner.run().await;
+            runner.run(run).await;
             of_task.note_ended(name);
         });
         Ok(started)
-    }
-
-    fn spawn(
-        &self,
-        executable: &Executable,
-        program: &Program,
-        leaf: &Leaf,
-        pipes: &Pipes,
-    ) -> Result<(aurae_kernel::spawn::Child, crate::runtime::reaper::ExitReceiver), StartError>
-    {
-        let spawn = Spawn {
-            image: Image::Path(&program.path),
-            arguments: &program.arguments,
-            environment: &program.environment,
-            cgroup: Some(leaf.cgroup.as_fd()),
-            namespaces: Namespaces::default(),
-            descriptors: &[pipes.null.as_fd(), pipes.stdout_end.as_fd(), pipes.stderr_end.as_fd()],
-            directory: Some(&program.directory),
-            uid: executable.uid,
-            gid: executable.gid,
-            oom_score: Some(WORKLOAD_OOM_SCORE),
-            open_files: Some(WORKLOAD_OPEN_FILES),
-        };
-        self.shared.reaper.spawn(&spawn).map_err(|source| StartError::Spawn {
-            name: executable.name.clone(),
-            program: program.path.to_string_lossy().into_owned(),
-            directory: executable.working_directory.clone(),
-            source,
-        })
     }
 
     /// Takes the name, so that two starts at once cannot both have it.
@@ -274,14 +229,15 @@ impl Executables {
         Ok(Reservation { shared: &self.shared, name: name.clone() })
     }
 
-    /// Stops an executable, and answers how it ended, when no process of its tree is left.
+    /// Stops an executable, and answers how it ended, when no process of its tree is left. Its own
+    /// grace period holds where `grace` is `None`.
     ///
     /// # Errors
     /// There is none of that name.
     pub async fn stop(
         &self,
         name: &ExecutableName,
-        grace: Duration,
+        grace: Option<Duration>,
     ) -> Result<Option<Outcome>, NoSuchExecutable> {
         let record = self.record(name)?;
         // The runner takes no command once the executable has ended, which is what was asked for.
@@ -289,7 +245,7 @@ impl Executables {
         Ok(record.end().await)
     }
 
-    /// Answers when an executable has ended; `None` if this daemon stopped watching before.
+    /// Answers when an executable has ended for good; `None` if this daemon stopped watching before.
     ///
     /// # Errors
     /// There is none of that name.
@@ -331,13 +287,17 @@ impl Executables {
         Ok(self.record(name)?.logs)
     }
 
-    /// The name and output of the executable whose first process has, or had, this number. Where the
-    /// kernel gave the number twice, the later executable.
+    /// The name and output of the executable whose first process has, or had, this number: that of
+    /// its first run, or of its last. Where the kernel gave the number twice, the later executable.
     #[must_use]
     pub fn logs_by_pid(&self, pid: i32) -> Option<(String, LogRing)> {
         let table = self.table();
-        let records = table.records.values().filter(|record| record.facts.pid == pid);
-        let record = records.max_by_key(|record| record.facts.started)?;
+        let run_pid = |record: &Record| record.status.borrow().run.pid;
+        let records = table
+            .records
+            .values()
+            .filter(|record| record.facts.first_pid == pid || run_pid(record) == pid);
+        let record = records.max_by_key(|record| record.status.borrow().run.started)?;
         Some((record.facts.name.clone(), record.logs.clone()))
     }
 
@@ -350,6 +310,10 @@ impl Executables {
     /// Stops all executables at once, and takes no more. When it answers, no process is left.
     pub async fn close(&self, grace: Duration) {
         self.table().closing = true;
+        // Who stands still cannot take a signal.
+        if let Err(error) = self.freezer().end() {
+            tracing::warn!(error = %crate::reply::text(&error), "an executable was not thawed");
+        }
         self.all_started().await;
         let names: Vec<ExecutableName> = {
             let table = self.table();
@@ -359,7 +323,7 @@ impl Executables {
         let mut stops = tokio::task::JoinSet::new();
         for name in names {
             let executables = self.clone();
-            stops.spawn(async move { drop(executables.stop(&name, grace).await) });
+            stops.spawn(async move { drop(executables.stop(&name, Some(grace)).await) });
         }
         stops.join_all().await;
     }
@@ -428,18 +392,18 @@ fn shown(mut arguments: Vec<String>) -> Vec<String> {
 
 impl Record {
     fn has_ended(&self) -> bool {
-        self.phase.borrow().outcome().is_some()
+        self.status.borrow().phase.outcome().is_some()
     }
 
     fn snapshot(&self) -> Snapshot {
-        Snapshot { facts: Arc::clone(&self.facts), phase: *self.phase.borrow() }
+        Snapshot { facts: Arc::clone(&self.facts), status: self.status.borrow().clone() }
     }
 
-    /// Waits for the end; `None` if the runner was ended before (the daemon stops).
+    /// Waits for the end, for good; `None` if the runner was ended before (the daemon stops).
     async fn end(&self) -> Option<Outcome> {
-        let mut phase = self.phase.clone();
-        let ended = phase.wait_for(|phase| phase.outcome().is_some()).await.ok()?;
-        ended.outcome()
+        let mut status = self.status.clone();
+        let ended = status.wait_for(|status| status.phase.outcome().is_some()).await.ok()?;
+        ended.phase.outcome()
     }
 }
 
@@ -465,92 +429,4 @@ impl Drop for Reservation<'_> {
         drop(table);
         self.shared.started.notify_waiters();
     }
-}
-
-/// The leaf cgroup of one executable; removed when dropped, by when it is empty.
-#[derive(Debug)]
-pub(super) struct Leaf {
-    parent: Arc<Cgroup>,
-    name: String,
-    pub(super) cgroup: Cgroup,
-    pub(super) watched: Watched,
-}
-
-impl Leaf {
-    fn create(parent: &Arc<Cgroup>, name: &ExecutableName) -> aurae_kernel::Result<Self> {
-        let name = format!("{LEAF_PREFIX}{name}");
-        let cgroup = parent.create_child(&name)?;
-        let remove = |error| {
-            drop(parent.remove_child(&name));
-            error
-        };
-        // The whole tree goes when the OOM killer takes one of it, if the cell asks for that.
-        let group = parent.read("memory.oom.group").map_err(remove)?;
-        if group.is_some_and(|value| value.trim() == "1") {
-            cgroup.write("memory.oom.group", "1").map_err(remove)?;
-        }
-        let watched = Watched::new(&cgroup).map_err(remove)?;
-        Ok(Self { parent: Arc::clone(parent), name, cgroup, watched })
-    }
-
-    /// Whether the OOM killer ended a process in it.
-    pub(super) fn oom_killed(&self) -> bool {
-        let events = self.cgroup.read("memory.events").ok().flatten().unwrap_or_default();
-        value(&events, "oom_kill") > 0
-    }
-}
-
-impl Drop for Leaf {
-    fn drop(&mut self) {
-        if let Err(error) = self.parent.remove_child(&self.name) {
-            tracing::warn!(error = %crate::reply::text(&error), "a leaf cgroup was left behind");
-        }
-    }
-}
-
-/// What an executable's first three descriptors are, and our ends of the last two.
-struct Pipes {
-    null: OwnedFd,
-    stdout: pipe::Receiver,
-    stdout_end: OwnedFd,
-    stderr: pipe::Receiver,
-    stderr_end: OwnedFd,
-}
-
-impl Pipes {
-    /// The pipes belong to the executable's user, who may want to open `/dev/stdout` once more.
-    fn open(executable: &Executable) -> std::io::Result<Self> {
-        let null = OwnedFd::from(std::fs::File::open("/dev/null")?);
-        let (stdout, stdout_end) = Self::pipe()?;
-        let (stderr, stderr_end) = Self::pipe()?;
-        let (uid, gid) = (executable.uid.map(Uid::from_raw), executable.gid.map(Gid::from_raw));
-        if uid.is_some() || gid.is_some() {
-            rustix::fs::fchown(&stdout_end, uid, gid)?;
-            rustix::fs::fchown(&stderr_end, uid, gid)?;
-        }
-        Ok(Self { null, stdout, stdout_end, stderr, stderr_end })
-    }
-
-    fn pipe() -> std::io::Result<(pipe::Receiver, OwnedFd)> {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
-    }
-}
-
-fn pipes_failed(executable: &Executable, source: std::io::Error) -> StartError {
-    StartError::Pipes { name: executable.name.clone(), source }
-}
-
-/// Sends SIGTERM to every process of a tree, and SIGCONT, so that a stopped one can take it.
-pub(super) fn terminate(leaf: &Leaf) -> aurae_kernel::Result<()> {
-    signal_tree(leaf, Signal::TERM)?;
-    signal_tree(leaf, Signal::CONT)
-}
-
-/// Sends a signal to every process of a tree.
-pub(super) fn signal_tree(leaf: &Leaf, signal: Signal) -> aurae_kernel::Result<()> {
-    for pid in leaf.cgroup.processes()? {
-        process::signal(pid, signal)?;
-    }
-    Ok(())
 }

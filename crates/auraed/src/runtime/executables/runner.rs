@@ -1,20 +1,24 @@
-//! The task that owns one executable until it has ended.
+//! The task that owns one executable until it has ended for good.
 
 use std::future::pending;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aurae_kernel::process::{self, Exit};
+use aurae_kernel::{Errno, Error};
+use aurae_model::{Executable, StopPolicy};
 use rustix::process::Signal;
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::handle::{Leaf, signal_tree, terminate};
-use super::state::{Outcome, Phase};
+use super::launch::{Launcher, Run};
+use super::restarts::Restarts;
+use super::state::{Outcome, Phase, Status};
 use crate::runtime::cgroup::KILL_AGAIN;
+use crate::runtime::freezer::Passage;
 use crate::runtime::logs::{Channel, LineSplitter, LogRing};
-use crate::runtime::reaper::ExitReceiver;
 
 /// Read from a pipe at once.
 const READ_CHUNK: usize = 16 * 1024;
@@ -26,29 +30,53 @@ const MAX_REST: usize = 1 << 20;
 /// A line that has not ended is shown to readers when nothing followed for so long: a prompt.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// How a run ended whose program could not be executed: as a shell tells it.
+const NOT_EXECUTED: Exit = Exit::Code(127);
+
 /// What an executable is told to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// End, with so much time between SIGTERM and SIGKILL. A second stop can only shorten it.
-    Stop { grace: Duration },
+    /// End, with so much time between the stop signal and SIGKILL; `None`: the executable's own. A
+    /// second stop can only shorten it.
+    Stop { grace: Option<Duration> },
     /// Take a signal.
     Signal { signal: Signal, tree: bool, reply: oneshot::Sender<aurae_kernel::Result<()>> },
 }
 
-/// All that belongs to an executable that has not ended.
+/// All that belongs to an executable that has not ended, but for its run.
 #[derive(Debug)]
 pub(super) struct Runner {
-    pub(super) leaf: Leaf,
-    pub(super) pidfd: OwnedFd,
-    pub(super) exit: ExitReceiver,
-    pub(super) stdout: pipe::Receiver,
-    pub(super) stderr: pipe::Receiver,
+    pub(super) launcher: Arc<Launcher>,
+    pub(super) again: Option<Again>,
+    pub(super) stop: StopPolicy,
     pub(super) logs: LogRing,
-    pub(super) phase: watch::Sender<Phase>,
+    pub(super) status: watch::Sender<Status>,
     pub(super) commands: mpsc::Receiver<Command>,
 }
 
-/// What moves the runner.
+/// What an executable is started again with. One that never is keeps nothing.
+#[derive(Debug)]
+pub(super) struct Again {
+    executable: Executable,
+    restarts: Restarts,
+}
+
+impl Again {
+    pub(super) fn of(executable: &Executable) -> Option<Self> {
+        let restarts = Restarts::new(executable.restart?);
+        Some(Self { executable: executable.clone(), restarts })
+    }
+}
+
+/// A run that has ended.
+struct Ended {
+    outcome: Outcome,
+    ran: Duration,
+    /// It was told to stop.
+    stopped: bool,
+}
+
+/// What moves a run.
 enum Event {
     Exited(Option<Exit>),
     Empty,
@@ -59,48 +87,117 @@ enum Event {
 }
 
 impl Runner {
-    /// Runs until no process of the tree is left, and publishes how it ended.
-    pub(super) async fn run(mut self) {
+    /// Runs until no process of the tree is left, and none will be; publishes each step.
+    pub(super) async fn run(mut self, first: Run) {
+        let mut ended = self.attend(first).await;
+        while let Some(pause) = self.pause_after(&ended) {
+            // Beyond what a clock can say it is not shown right, and still waited for.
+            let next_start = SystemTime::now();
+            let next_start = next_start.checked_add(pause).unwrap_or(next_start);
+            self.move_to(Phase::Restarting { last: ended.outcome, next_start });
+            let Some(passage) = self.back_off(pause).await else { break };
+            ended = self.run_again(passage).await;
+        }
+        self.logs.close();
+        self.move_to(Phase::Ended(ended.outcome));
+    }
+
+    /// The pause before the next run; `None`: there is none.
+    fn pause_after(&mut self, ended: &Ended) -> Option<Duration> {
+        let again = self.again.as_mut().filter(|_| !ended.stopped)?;
+        again.restarts.after(&ended.outcome, ended.ran)
+    }
+
+    /// Waits until the next run may start; `None`: it was told to stop.
+    async fn back_off(&mut self, pause: Duration) -> Option<Passage> {
+        let launcher = Arc::clone(&self.launcher);
+        let mut passage = std::pin::pin!(async {
+            tokio::time::sleep(pause).await;
+            launcher.freezer.passage().await
+        });
+        loop {
+            let command = tokio::select! {
+                passage = &mut passage => return Some(passage),
+                Some(command) = self.commands.recv() => command,
+            };
+            match command {
+                Command::Stop { .. } => return None,
+                // The caller may have gone away.
+                Command::Signal { reply, .. } => {
+                    drop(reply.send(Err(Error::new("send a signal", Errno::SRCH))));
+                }
+            }
+        }
+    }
+
+    /// A start that fails is a run that failed at once; the reason is told where its output is.
+    async fn run_again(&mut self, passage: Passage) -> Ended {
+        self.status.send_modify(|status| status.restarts = status.restarts.saturating_add(1));
+        let launched = match &self.again {
+            Some(again) => self.launcher.launch(&again.executable, passage),
+            None => return not_executed(),
+        };
+        match launched {
+            Ok(run) => {
+                let start = run.start.clone();
+                self.status.send_modify(|status| {
+                    status.run = start;
+                    status.phase = Phase::Running;
+                });
+                self.attend(run).await
+            }
+            Err(error) => {
+                let line = format!("auraed: {}", crate::reply::text(&error));
+                self.logs.push(Channel::Stderr, line.as_bytes(), false);
+                not_executed()
+            }
+        }
+    }
+
+    /// Looks after a run until no process of its tree is left.
+    async fn attend(&mut self, mut run: Run) -> Ended {
+        let begun = Instant::now();
         let mut stdout = Pump::new(Channel::Stdout);
         let mut stderr = Pump::new(Channel::Stderr);
-        let mut exited: Option<(Exit, SystemTime)> = None;
+        let mut exited: Option<(Exit, SystemTime, Duration)> = None;
+        let mut stopped = false;
         let mut kill_at: Option<Instant> = None;
         let mut flush_at: Option<Instant> = None;
         loop {
             let event = tokio::select! {
-                exit = &mut self.exit, if exited.is_none() => Event::Exited(exit.ok()),
-                _ = self.leaf.watched.empty(), if exited.is_some() => Event::Empty,
+                exit = &mut run.exit, if exited.is_none() => Event::Exited(exit.ok()),
+                _ = run.leaf.watched.empty(), if exited.is_some() => Event::Empty,
                 Some(command) = self.commands.recv() => Event::Commanded(command),
                 () = sleep_until(kill_at) => Event::GraceOver,
                 () = sleep_until(flush_at) => Event::Quiet,
-                () = stdout.pump(&self.stdout, &self.logs) => Event::Read,
-                () = stderr.pump(&self.stderr, &self.logs) => Event::Read,
+                () = stdout.pump(&run.stdout, &self.logs) => Event::Read,
+                () = stderr.pump(&run.stderr, &self.logs) => Event::Read,
             };
             match event {
                 Event::Exited(exit) => {
-                    // An unknown end can only mean that this daemon no longer reaps.
-                    exited = Some((
-                        exit.unwrap_or(Exit::Signal(Signal::KILL.as_raw())),
-                        SystemTime::now(),
-                    ));
+                    exited =
+                        Some((exit.unwrap_or(UNKNOWN_END), SystemTime::now(), begun.elapsed()));
                     // While it is being stopped, the rest of its tree has its grace period too.
                     if kill_at.is_none() {
-                        self.kill();
+                        run.kill();
                         kill_at = Some(Instant::now() + KILL_AGAIN);
                     }
                 }
                 Event::Empty => break,
                 Event::Commanded(Command::Stop { grace }) => {
+                    let grace = grace.unwrap_or(self.stop.grace);
                     let deadline = Instant::now() + grace;
                     kill_at = Some(kill_at.map_or(deadline, |earlier| earlier.min(deadline)));
-                    self.stop(grace);
+                    stopped = true;
+                    self.move_to(Phase::Stopping);
+                    run.stop(self.stop.signal, grace);
                 }
                 Event::Commanded(Command::Signal { signal, tree, reply }) => {
                     // The caller may have gone away.
-                    let _ = reply.send(self.signal(signal, tree));
+                    let _ = reply.send(run.signal(signal, tree));
                 }
                 Event::GraceOver => {
-                    self.kill();
+                    run.kill();
                     kill_at = Some(Instant::now() + KILL_AGAIN);
                 }
                 Event::Read => {
@@ -114,18 +211,33 @@ impl Runner {
                 }
             }
         }
-        stdout.finish(&self.stdout, &self.logs);
-        stderr.finish(&self.stderr, &self.logs);
-        self.logs.close();
-        self.end(exited);
+        stdout.finish(&run.stdout, &self.logs);
+        stderr.finish(&run.stderr, &self.logs);
+        let oom_killed = run.leaf.oom_killed();
+        let (exit, ended, ran) =
+            exited.unwrap_or_else(|| (UNKNOWN_END, SystemTime::now(), begun.elapsed()));
+        Ended { outcome: Outcome { exit, oom_killed, ended }, ran, stopped }
     }
 
-    fn stop(&self, grace: Duration) {
-        self.phase.send_replace(Phase::Stopping);
+    fn move_to(&self, phase: Phase) {
+        self.status.send_modify(|status| status.phase = phase);
+    }
+}
+
+/// An unknown end can only mean that this daemon no longer reaps.
+const UNKNOWN_END: Exit = Exit::Signal(Signal::KILL.as_raw());
+
+fn not_executed() -> Ended {
+    let outcome = Outcome { exit: NOT_EXECUTED, oom_killed: false, ended: SystemTime::now() };
+    Ended { outcome, ran: Duration::ZERO, stopped: false }
+}
+
+impl Run {
+    fn stop(&self, signal: Signal, grace: Duration) {
         if grace.is_zero() {
             self.kill();
-        } else if let Err(error) = terminate(&self.leaf) {
-            tracing::warn!(error = %crate::reply::text(&error), "SIGTERM was not sent to a tree");
+        } else if let Err(error) = self.leaf.terminate(signal) {
+            tracing::warn!(error = %crate::reply::text(&error), "a tree was not told to stop");
         }
     }
 
@@ -137,19 +249,10 @@ impl Runner {
 
     fn signal(&self, signal: Signal, tree: bool) -> aurae_kernel::Result<()> {
         if tree {
-            signal_tree(&self.leaf, signal)
+            self.leaf.signal(signal)
         } else {
             process::signal_pidfd(self.pidfd.as_fd(), signal)
         }
-    }
-
-    /// Removes the leaf, then lets everybody know.
-    fn end(self, exited: Option<(Exit, SystemTime)>) {
-        let oom_killed = self.leaf.oom_killed();
-        drop(self.leaf);
-        let (exit, ended) =
-            exited.unwrap_or((Exit::Signal(Signal::KILL.as_raw()), SystemTime::now()));
-        self.phase.send_replace(Phase::Ended(Outcome { exit, oom_killed, ended }));
     }
 }
 

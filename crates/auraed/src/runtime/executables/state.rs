@@ -12,8 +12,8 @@ use crate::zone::parent::Numbers;
 pub struct Snapshot {
     /// What does not change.
     pub facts: Arc<Facts>,
-    /// What it is doing.
-    pub phase: Phase,
+    /// What does.
+    pub status: Status,
 }
 
 /// What does not change while an executable lives.
@@ -25,14 +25,32 @@ pub struct Facts {
     pub description: String,
     /// `argv`, as executed.
     pub arguments: Vec<String>,
-    /// The first process, as this daemon's pid namespace numbers it.
-    pub pid: i32,
-    /// How the daemons above number it.
-    pub numbers: Option<Numbers>,
+    /// The first process of its first run, as this daemon's pid namespace numbers it.
+    pub first_pid: i32,
     /// The user it runs as.
     pub uid: u32,
     /// The group it runs as.
     pub gid: u32,
+}
+
+/// What changes while an executable lives.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// What it is doing.
+    pub phase: Phase,
+    /// The run that it is in, or the last one.
+    pub run: RunStart,
+    /// How often it was started again, or was tried to be.
+    pub restarts: u32,
+}
+
+/// How a run of an executable began.
+#[derive(Clone, Debug)]
+pub struct RunStart {
+    /// The first process, as this daemon's pid namespace numbers it.
+    pub pid: i32,
+    /// How the daemons above number it.
+    pub numbers: Option<Numbers>,
     /// When it was started.
     pub started: SystemTime,
 }
@@ -44,11 +62,18 @@ pub enum Phase {
     Running,
     /// It was told to stop.
     Stopping,
-    /// No process of its tree is left.
+    /// No process of its tree is left, and it will be started again.
+    Restarting {
+        /// How the last run ended.
+        last: Outcome,
+        /// When it will be started.
+        next_start: SystemTime,
+    },
+    /// No process of its tree is left, and it will not be started again.
     Ended(Outcome),
 }
 
-/// How an executable ended.
+/// How a run of an executable ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// How its first process ended.
@@ -60,11 +85,20 @@ pub struct Outcome {
 }
 
 impl Phase {
-    /// How it ended, once it has.
+    /// How it ended, once it has for good.
     #[must_use]
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Ended(outcome) => Some(*outcome),
+            Self::Running | Self::Stopping | Self::Restarting { .. } => None,
+        }
+    }
+
+    /// How its last run ended, while there is no other.
+    #[must_use]
+    pub fn last_outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Ended(outcome) | Self::Restarting { last: outcome, .. } => Some(*outcome),
             Self::Running | Self::Stopping => None,
         }
     }

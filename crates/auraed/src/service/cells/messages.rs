@@ -135,18 +135,21 @@ fn pressure(pressure: Pressure) -> wire::Pressure {
 }
 
 pub(super) fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
-    let facts = &snapshot.facts;
-    let state = match snapshot.phase {
-        Phase::Running => wire::ExecutableState::Running,
-        Phase::Stopping => wire::ExecutableState::Stopping,
-        Phase::Ended(_) => wire::ExecutableState::Ended,
+    let (facts, status) = (&snapshot.facts, &snapshot.status);
+    let (state, next_start) = match status.phase {
+        Phase::Running => (wire::ExecutableState::Running, None),
+        Phase::Stopping => (wire::ExecutableState::Stopping, None),
+        Phase::Restarting { next_start, .. } => {
+            (wire::ExecutableState::Restarting, Some(next_start))
+        }
+        Phase::Ended(_) => (wire::ExecutableState::Ended, None),
     };
-    let outcome = snapshot.phase.outcome();
+    let outcome = status.phase.last_outcome();
     wire::ExecutableStatus {
         name: facts.name.clone(),
         state: state.into(),
-        pid: facts.pid,
-        start_time: Some(timestamp(facts.started)),
+        pid: status.run.pid,
+        start_time: Some(timestamp(status.run.started)),
         end_time: outcome.map(|outcome| timestamp(outcome.ended)),
         exit_status: outcome.map(|outcome| wire::ExitStatus {
             reason: Some(match outcome.exit {
@@ -159,9 +162,9 @@ pub(super) fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
         args: facts.arguments.clone(),
         uid: facts.uid,
         gid: facts.gid,
-        restarts: 0,
-        next_start_time: None,
-        outer_pids: known(facts.numbers.as_ref()),
+        restarts: status.restarts,
+        next_start_time: next_start.map(timestamp),
+        outer_pids: known(status.run.numbers.as_ref()),
     }
 }
 
