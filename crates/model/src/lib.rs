@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod error;
 mod executable;
 mod limits;
@@ -12,10 +13,12 @@ mod name;
 mod restart;
 mod zone;
 
+pub use change::{Limit, LimitsChange};
 pub use error::Invalid;
 pub use executable::{Executable, Program, StopPolicy};
 pub use limits::{
-    Cpu, CpuMax, Cpuset, Device, Io, IoDevice, Limits, List, Memory, Weight, parse_list,
+    Cpu, CpuMax, CpuMaxChange, Cpuset, Device, Io, IoDevice, Limits, List, Memory, Weight,
+    parse_list,
 };
 pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};
 pub use restart::{RestartCondition, RestartPolicy};

@@ -64,14 +64,26 @@ pub struct CpuMax {
     pub burst: Option<u64>,
 }
 
-impl CpuMax {
-    const DEFAULT_PERIOD: u64 = 100_000;
+/// A change of [`CpuMax`]: what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuMaxChange {
+    /// CPU time in each period.
+    pub quota: Option<u64>,
+    /// The period.
+    pub period: Option<u64>,
+    /// What may be saved up.
+    pub burst: Option<u64>,
+}
+
+impl CpuMaxChange {
+    /// The kernel's own.
+    pub const DEFAULT_PERIOD: u64 = 100_000;
     const PERIODS: RangeInclusive<u64> = 1_000..=1_000_000;
     const MIN_QUOTA: u64 = 1_000;
     /// The kernel's `max_cfs_runtime` in microseconds (`MAX_BW`): beyond it, it answers EINVAL.
     const MAX_QUOTA: u64 = (1 << 44) - 1;
 
-    /// Parses the three fields of `prefix` (`cell.cpu`). Answers `None` when none is set.
+    /// Parses the three fields of `prefix` (`cell.cpu`), each for itself.
     ///
     /// # Errors
     /// The first field outside its range.
@@ -80,10 +92,7 @@ impl CpuMax {
         period: Option<u64>,
         burst: Option<u64>,
         prefix: &str,
-    ) -> Result<Option<Self>, Invalid> {
-        if max.is_none() && period.is_none() && burst.is_none() {
-            return Ok(None);
-        }
+    ) -> Result<Self, Invalid> {
         let quota = match max.map(u64::try_from) {
             None => None,
             Some(Ok(quota)) if (Self::MIN_QUOTA..=Self::MAX_QUOTA).contains(&quota) => Some(quota),
@@ -94,8 +103,7 @@ impl CpuMax {
                 ));
             }
         };
-        let period = period.unwrap_or(Self::DEFAULT_PERIOD);
-        if !Self::PERIODS.contains(&period) {
+        if period.is_some_and(|period| !Self::PERIODS.contains(&period)) {
             return Err(Invalid::new(
                 format!("{prefix}.period"),
                 format!(
@@ -105,13 +113,33 @@ impl CpuMax {
                 ),
             ));
         }
+        Ok(Self { quota, period, burst })
+    }
+
+    /// What `current` is after the change. `None`: there is neither.
+    ///
+    /// # Errors
+    /// The fields do not fit together.
+    pub fn applied_to(
+        self,
+        current: Option<CpuMax>,
+        prefix: &str,
+    ) -> Result<Option<CpuMax>, Invalid> {
+        if current.is_none() && self == Self::default() {
+            return Ok(None);
+        }
+        let quota = self.quota.or(current.and_then(|current| current.quota));
+        let period = self.period.or(current.map(|current| current.period));
+        // Without a quota the kernel tells a burst of 0.
+        let saved = current.and_then(|current| current.burst).filter(|&burst| burst > 0);
+        let burst = self.burst.or(saved);
         if burst.is_some_and(|burst| quota.is_none_or(|quota| burst > quota)) {
             return Err(Invalid::new(
                 format!("{prefix}.burst"),
                 "Must be at most `max`, which must be set",
             ));
         }
-        Ok(Some(Self { quota, period, burst }))
+        Ok(Some(CpuMax { quota, period: period.unwrap_or(Self::DEFAULT_PERIOD), burst }))
     }
 }
 
@@ -274,7 +302,9 @@ mod tests {
 
     #[test]
     fn quota_period_and_burst_are_bounded() {
-        let parse = |max, period, burst| CpuMax::parse(max, period, burst, "cell.cpu");
+        let parse = |max, period, burst| {
+            CpuMaxChange::parse(max, period, burst, "cell.cpu")?.applied_to(None, "cell.cpu")
+        };
         assert_eq!(parse(None, None, None), Ok(None));
         assert!(parse(Some(999), None, None).is_err());
         assert!(parse(Some(-1), None, None).is_err());
