@@ -15,13 +15,13 @@ use tonic::{Code, Status};
 use crate::admit::{Admission, NoPermit};
 use crate::route::{BadZone, ZoneLost};
 use crate::runtime::cells::{
-    AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls,
+    AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls, UpdateError,
 };
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
-use crate::runtime::freezer::Frozen;
+use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
-use crate::service::cells::{EndUnknown, ProcessUnknown};
+use crate::service::cells::{EndUnknown, ProcessUnknown, Unfinished};
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -120,6 +120,21 @@ impl Reply for Frozen {
     }
 }
 
+impl Reply for FreezeError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Timeout | Self::Thawed => Code::Unavailable,
+            Self::Kernel(error) => error.code(),
+        }
+    }
+}
+
+impl Reply for Unfinished {
+    fn code(&self) -> Code {
+        Code::Internal
+    }
+}
+
 impl Reply for StartError {
     fn code(&self) -> Code {
         match self {
@@ -194,10 +209,28 @@ impl Reply for AllocateError {
             Self::TooDeep(_) => Code::FailedPrecondition,
             Self::TooMany(_) | Self::OutOfMemory(_) => Code::ResourceExhausted,
             Self::Closing(_) => Code::Unavailable,
-            Self::Limit(LimitError::Invalid(error)) => error.code(),
-            Self::Limit(LimitError::Kernel(error)) | Self::Kernel(error) => error.code(),
+            Self::Limit(error) => error.code(),
+            Self::Kernel(error) => error.code(),
             Self::Spawn { source, .. } => errno_code(source.errno),
             Self::NotReady { .. } => Code::Internal,
+        }
+    }
+}
+
+impl Reply for LimitError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Invalid(error) => error.code(),
+            Self::Kernel(error) => error.code(),
+        }
+    }
+}
+
+impl Reply for UpdateError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Reach(error) => error.code(),
+            Self::Limit(error) => error.code(),
         }
     }
 }

@@ -7,11 +7,14 @@
 mod bad_input;
 mod cycles;
 mod executables;
+mod freeze;
 mod isolation;
+mod killed;
 mod limits;
 mod logs;
 mod machine;
 mod power;
-mod restart;
+mod restarts;
 mod tls;
+mod update;
 mod zones;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aurae_authz::{self as authz, Permit};
 use aurae_model::{
-    CellPath, Cpu, CpuMax, Cpuset, Device, Executable, ExecutableName, Invalid, Io, IoDevice,
+    CellPath, Cpu, CpuMaxChange, Cpuset, Device, Executable, ExecutableName, Invalid, Io, IoDevice,
     Limits, List, Memory, Program, Weight,
 };
 use aurae_proto::cells as wire;
@@ -32,29 +32,38 @@ pub fn allocate(
     let cell = request.into_inner().cell.ok_or_else(|| Invalid::required("cell"))?;
     let path = CellPath::parse(&cell.name, "cell.name")?;
     let permit = permit.narrow(path.clone())?;
+    if cell.api_socket && !cell.isolate_process {
+        let rule = "Needs isolate_process: the socket is in the cell's own mount namespace";
+        return Err(Invalid::new("cell.api_socket", rule).into());
+    }
+    let traits = traits(&cell);
+    let (mut limits, max) = limits(cell)?;
+    limits.cpu.max = max.applied_to(None, "cell.cpu")?;
+    let name = path.split_last().1.clone();
+    Ok((permit, CellSpec { name, limits, traits }))
+}
+
+/// What a cell is to be beside its limits.
+pub(super) fn traits(cell: &wire::Cell) -> Traits {
+    Traits {
+        isolate_process: cell.isolate_process,
+        isolate_network: cell.isolate_network,
+        api_socket: cell.api_socket,
+    }
+}
+
+/// The limits of a cell, and apart from them its `cpu.max`, whose fields are each valid for itself.
+pub(super) fn limits(cell: wire::Cell) -> Result<(Limits, CpuMaxChange), Invalid> {
+    let cpu = cell.cpu.unwrap_or_default();
+    let weight = cpu.weight.map(|weight| Weight::parse(weight, "cell.cpu.weight")).transpose()?;
     let limits = Limits {
-        cpu: cpu(cell.cpu.unwrap_or_default())?,
+        cpu: Cpu { weight, max: None },
         cpuset: cpuset(cell.cpuset.unwrap_or_default())?,
         memory: memory(cell.memory.unwrap_or_default())?,
         pids_max: pids_max(cell.pids.unwrap_or_default())?,
         io: io(cell.io.unwrap_or_default())?,
     };
-    if cell.api_socket && !cell.isolate_process {
-        let rule = "Needs isolate_process: the socket is in the cell's own mount namespace";
-        return Err(Invalid::new("cell.api_socket", rule).into());
-    }
-    let traits = Traits {
-        isolate_process: cell.isolate_process,
-        isolate_network: cell.isolate_network,
-        api_socket: cell.api_socket,
-    };
-    let name = path.split_last().1.clone();
-    Ok((permit, CellSpec { name, limits, traits }))
-}
-
-fn cpu(cpu: wire::CpuController) -> Result<Cpu, Invalid> {
-    let weight = cpu.weight.map(|weight| Weight::parse(weight, "cell.cpu.weight")).transpose()?;
-    Ok(Cpu { weight, max: CpuMax::parse(cpu.max, cpu.period, cpu.burst, "cell.cpu")? })
+    Ok((limits, CpuMaxChange::parse(cpu.max, cpu.period, cpu.burst, "cell.cpu")?))
 }
 
 fn cpuset(cpuset: wire::CpusetController) -> Result<Cpuset, Invalid> {

@@ -2,13 +2,18 @@
 
 use std::time::Duration;
 
+use aurae_authz::{Form, Permit};
 use aurae_kernel::process::parse_signal;
-use aurae_model::{Invalid, RestartCondition, RestartPolicy, StopPolicy};
+use aurae_model::{
+    CellPath, Invalid, Limit, LimitsChange, RestartCondition, RestartPolicy, StopPolicy,
+};
 use aurae_proto::cells as wire;
 use rustix::process::Signal;
+use tonic::Request;
 
-use super::Admission;
+use super::{Admission, cells, permit};
 use crate::runtime::DEFAULT_GRACE;
+use crate::runtime::cells::CellChange;
 
 /// The longest grace period.
 const MAX_GRACE: Duration = Duration::from_secs(3600);
@@ -81,9 +86,74 @@ pub(super) fn grace(
     }
 }
 
+/// `Freeze`; `None`: the daemon that answers, itself.
+///
+/// # Errors
+/// The field that breaks a rule, or a denial.
+pub fn freeze(
+    mut request: Request<wire::CellServiceFreezeRequest>,
+) -> Result<Permit<Option<CellPath>>, Admission> {
+    let permit = permit(&mut request)?;
+    cell_or_own(permit, &request.into_inner().cell_name)
+}
+
+/// `Thaw`; `None`: the daemon that answers, itself.
+///
+/// # Errors
+/// The field that breaks a rule, or a denial.
+pub fn thaw(
+    mut request: Request<wire::CellServiceThawRequest>,
+) -> Result<Permit<Option<CellPath>>, Admission> {
+    let permit = permit(&mut request)?;
+    cell_or_own(permit, &request.into_inner().cell_name)
+}
+
+/// `Update`.
+///
+/// # Errors
+/// The field that breaks a rule, or a denial.
+pub fn update(
+    mut request: Request<wire::CellServiceUpdateRequest>,
+) -> Result<(Permit<CellPath>, CellChange), Admission> {
+    let permit = permit(&mut request)?;
+    let request = request.into_inner();
+    let cell = request.cell.ok_or_else(|| Invalid::required("cell"))?;
+    let permit = permit.narrow(CellPath::parse(&cell.name, "cell.name")?)?;
+    let clear = request.clear.iter().map(|path| Limit::parse(path, "clear"));
+    let clear = clear.collect::<Result<_, _>>()?;
+    let traits = cells::traits(&cell);
+    let (set, cpu_max) = cells::limits(cell)?;
+    let limits = LimitsChange::new(set, cpu_max, clear)?;
+    Ok((permit, CellChange { limits, traits }))
+}
+
+/// Only its parent may mean a daemon itself: for all others a cell is required.
+fn cell_or_own(permit: Permit, name: &str) -> Result<Permit<Option<CellPath>>, Admission> {
+    let own = name.is_empty() && permit.principal().form() == Form::Parent;
+    let cell = if own { None } else { Some(CellPath::parse(name, "cell_name")?) };
+    Ok(permit.narrow(cell)?)
+}
+
 #[cfg(test)]
 mod tests {
+    use aurae_authz::{Action, Principal, authorize};
+
     use super::*;
+
+    #[test]
+    fn only_a_parent_freezes_the_zone_that_answers() {
+        let freeze = |principal: &Principal, cell_name: &str| {
+            let message = wire::CellServiceFreezeRequest { cell_name: cell_name.into() };
+            let mut request = Request::new(message);
+            request.extensions_mut().insert(authorize(principal, Action::new("/test")).unwrap());
+            freeze(request).map(Permit::into_resource)
+        };
+        let (parent, alice) = (Principal::parent(), Principal::common_name("alice"));
+        assert_eq!(freeze(&parent, ""), Ok(None));
+        assert!(matches!(freeze(&alice, "web"), Ok(Some(_))));
+        let refusal = freeze(&alice, "").unwrap_err();
+        assert_eq!(refusal.to_string(), "Field = cell_name; Required");
+    }
 
     fn policy(change: impl FnOnce(&mut wire::RestartPolicy)) -> wire::RestartPolicy {
         let condition = wire::RestartCondition::Always.into();

@@ -1,14 +1,37 @@
-//! Waiting for a cgroup to become empty, or to stand still.
+//! Leaves, and waiting for a cgroup to become empty, or to stand still.
 
 use std::time::Duration;
 
 use aurae_kernel::cgroup::{Cgroup, Events};
-use aurae_kernel::{Error, Result, readiness};
+use aurae_kernel::{Errno, Error, Result, readiness};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::cells::{DAEMON_LEAF, LEAF_MARK};
+
 /// After a kill another is sent if something is left by then.
 pub const KILL_AGAIN: Duration = Duration::from_secs(1);
+
+/// The leaves of `cgroup` in which workloads run, sorted: all but that of the zone's own daemon.
+///
+/// # Errors
+/// What the kernel says.
+pub fn workload_leaves(cgroup: &Cgroup) -> Result<Vec<String>> {
+    let mut leaves: Vec<String> = cgroup.children()?.into_iter().collect();
+    leaves.retain(|name| name.starts_with(LEAF_MARK) && name != DAEMON_LEAF);
+    Ok(leaves)
+}
+
+/// What is done to a leaf that may go meanwhile, when what ran in it has ended.
+///
+/// # Errors
+/// What the kernel says of a leaf that is there.
+pub fn unless_gone(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(Error { errno: Errno::NOENT | Errno::NODEV, .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
 
 /// A cgroup whose events can be awaited.
 #[derive(Debug)]

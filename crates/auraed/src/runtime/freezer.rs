@@ -13,12 +13,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aurae_kernel::Error;
 use aurae_kernel::cgroup::Cgroup;
-use aurae_kernel::{Errno, Error};
 use tokio::sync::watch;
 
-use super::cells::{DAEMON_LEAF, LEAF_MARK};
-use super::cgroup::Watched;
+use super::cgroup::{Watched, unless_gone, workload_leaves};
 
 /// How long processes may take to come to stand. One that waits for a device does not before that
 /// answers.
@@ -152,7 +151,7 @@ impl Freezer {
         // The sender is here.
         let _ = self.gate.subscribe().wait_for(|gate| gate.passing == 0).await;
         self.set_leaves(true)?;
-        for leaf in self.leaves()? {
+        for leaf in workload_leaves(&self.cgroup)? {
             let stands = async { Watched::new(&self.cgroup.open_child(&leaf)?)?.frozen().await };
             unless_gone(stands.await)?;
         }
@@ -161,27 +160,14 @@ impl Freezer {
 
     fn set_leaves(&self, frozen: bool) -> Result<(), Error> {
         let set = |leaf: String| self.cgroup.open_child(&leaf)?.freeze(frozen);
-        let outcomes = self.leaves()?.into_iter().map(|leaf| unless_gone(set(leaf)));
+        let outcomes =
+            workload_leaves(&self.cgroup)?.into_iter().map(|leaf| unless_gone(set(leaf)));
         outcomes.fold(Ok(()), Result::and)
-    }
-
-    fn leaves(&self) -> Result<Vec<String>, Error> {
-        let mut leaves: Vec<String> = self.cgroup.children()?.into_iter().collect();
-        leaves.retain(|name| name.starts_with(LEAF_MARK) && name != DAEMON_LEAF);
-        Ok(leaves)
     }
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
         self.gate.send_modify(|gate| gate.passing -= 1);
-    }
-}
-
-/// A leaf goes when what ran in it has ended.
-fn unless_gone(outcome: Result<(), Error>) -> Result<(), Error> {
-    match outcome {
-        Err(Error { errno: Errno::NOENT | Errno::NODEV, .. }) => Ok(()),
-        outcome => outcome,
     }
 }

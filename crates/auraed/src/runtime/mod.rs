@@ -12,5 +12,16 @@ pub mod reaper;
 
 use std::time::Duration;
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 /// What processes have between SIGTERM and SIGKILL unless the request says otherwise.
 pub const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// Does what may block for long: where a path leads to a file system that hangs, for example. A node
+/// has threads to make up for it; in a zone only the zone waits.
+pub fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

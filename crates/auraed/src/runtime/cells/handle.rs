@@ -19,6 +19,7 @@ use super::start::{Making, start};
 use super::tree::{CellNode, CellState, CellView, existing, tree, view};
 use super::usage::Usage;
 use crate::runtime::cgroup::Watched;
+use crate::runtime::freezer::Passage;
 use crate::runtime::reaper::Reaper;
 use crate::server::{MAX_ZONE_STREAMS, RESERVED_STREAMS};
 use crate::zone::parent::Parent;
@@ -90,20 +91,22 @@ enum Slot {
 /// A cell that was made.
 #[derive(Debug)]
 pub(super) struct Cell {
-    path: CellPath,
-    cgroup: Cgroup,
+    pub(super) path: CellPath,
+    pub(super) cgroup: Cgroup,
     /// `None` where its daemon was gone when the cell was found.
     connection: Option<Connection>,
     pids: Pids,
     long_calls: Arc<Semaphore>,
-    phase: watch::Receiver<Phase>,
+    /// Who freezes, thaws or changes the cell waits for it.
+    pub(super) turn: Arc<Semaphore>,
+    pub(super) phase: watch::Receiver<Phase>,
     commands: mpsc::Sender<Command>,
 }
 
 /// A zone that can be asked: a cell of this daemon, or one somewhere inside it.
 #[derive(Clone, Debug)]
 pub struct Zone {
-    cell: Arc<Cell>,
+    pub(super) cell: Arc<Cell>,
     connection: Connection,
     rest: Option<CellPath>,
 }
@@ -119,11 +122,16 @@ impl Cells {
         Self { shared: Arc::new(Shared { settings, reaper, table, settled }) }
     }
 
-    /// Makes a cell. It goes on to its end, or is undone, even if the caller stops waiting.
+    /// Makes a cell. It goes on to its end, or is undone, even if the caller stops waiting; the zone
+    /// around it is not frozen before.
     ///
     /// # Errors
     /// As [`AllocateError`] says; nothing is left then.
-    pub async fn allocate(&self, spec: CellSpec) -> Result<(), AllocateError> {
+    pub async fn allocate(
+        &self,
+        spec: CellSpec,
+        passage: Option<Passage>,
+    ) -> Result<(), AllocateError> {
         let name = spec.name.clone();
         self.reserve(&name)?;
         let (cells, of_task) = (self.clone(), name.clone());
@@ -134,6 +142,7 @@ impl Cells {
                 Err(error) => (None, Err(error)),
             };
             cells.settled(&of_task, cell);
+            drop(passage);
             outcome
         });
         task.await.unwrap_or_else(|panic| {
@@ -173,7 +182,8 @@ impl Cells {
         };
         tokio::spawn(runner.run());
         let long_calls = Arc::new(Semaphore::new(MAX_LONG_CALLS));
-        Arc::new(Cell { path, cgroup, connection, pids, long_calls, phase: phases, commands })
+        let turn = Arc::new(Semaphore::new(1));
+        Arc::new(Cell { path, cgroup, connection, pids, long_calls, turn, phase: phases, commands })
     }
 
     /// Ends a cell. When it answers, no process of it is left, nor its cgroup.
@@ -259,7 +269,8 @@ impl Cells {
                 }
                 Err(ReachError::Missing(_)) => {
                     let (limits, traits) = (Limits::default(), Traits::default());
-                    match self.allocate(CellSpec { name: name.clone(), limits, traits }).await {
+                    match self.allocate(CellSpec { name: name.clone(), limits, traits }, None).await
+                    {
                         Ok(()) | Err(AllocateError::Exists(_)) => {}
                         Err(error) => return Err(error),
                     }
@@ -320,7 +331,7 @@ impl Cells {
         }
     }
 
-    fn made(&self) -> Vec<Arc<Cell>> {
+    pub(super) fn made(&self) -> Vec<Arc<Cell>> {
         let table = self.table();
         let made = table.slots.values().filter_map(|slot| match slot {
             Slot::Made(cell) => Some(Arc::clone(cell)),
@@ -395,7 +406,7 @@ impl Cells {
 }
 
 impl Cell {
-    fn zone(self: Arc<Self>, rest: Option<CellPath>) -> Result<Zone, ReachError> {
+    pub(super) fn zone(self: Arc<Self>, rest: Option<CellPath>) -> Result<Zone, ReachError> {
         let phase = self.phase.borrow().clone();
         match (phase, self.connection.clone()) {
             (Phase::Live, Some(connection)) => Ok(Zone { cell: self, connection, rest }),
@@ -449,6 +460,7 @@ impl Zone {
 pub fn view_own(
     name: &str,
     cgroup: &Cgroup,
+    frozen: bool,
 ) -> aurae_kernel::Result<(CellView, Usage, Vec<String>)> {
     let view = CellView {
         name: name.to_owned(),
@@ -457,7 +469,7 @@ pub fn view_own(
         traits: Traits::read(cgroup)?.unwrap_or_default(),
         cgroup_path: format!("/{}", cgroup.path().display()),
         daemon_pid: rustix::process::getpid().as_raw_nonzero().get(),
-        state: CellState::Live,
+        state: if frozen { CellState::Frozen } else { CellState::Live },
     };
     Ok((view, Usage::read(cgroup)?, cgroup.controllers()?.into_iter().collect()))
 }

@@ -7,6 +7,10 @@ use aurae_model::{
 };
 use rustix::fs::{FileType, major, minor};
 
+/// The fields of devices.
+pub(super) const DEVICES: &str = "cell.io.devices";
+const DEVICE: &str = "cell.io.devices.device";
+
 /// Why limits were not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum LimitError {
@@ -19,10 +23,19 @@ pub enum LimitError {
 }
 
 /// A value for a file of the cgroup.
-struct Setting {
-    field: &'static str,
-    file: &'static str,
-    value: String,
+pub(super) struct Setting {
+    pub(super) field: &'static str,
+    pub(super) file: &'static str,
+    pub(super) value: Option<String>,
+    /// What the file says where there is no limit.
+    none: &'static str,
+}
+
+impl Setting {
+    /// What is to be written to the file.
+    pub(super) fn text(&self) -> &str {
+        self.value.as_deref().unwrap_or(self.none)
+    }
 }
 
 /// Writes the limits to `cgroup`, a child of `parent`.
@@ -31,28 +44,47 @@ struct Setting {
 /// The first limit that this node cannot have, or that the kernel refuses. Those before it are
 /// applied: the caller removes the cgroup.
 pub(super) fn apply(limits: &Limits, cgroup: &Cgroup, parent: &Cgroup) -> Result<(), LimitError> {
-    check_numbers(&limits.cpuset.cpus, parent, "cpuset.cpus.effective", "cell.cpuset.cpus", "CPU")?;
-    let nodes = "memory node";
-    check_numbers(&limits.cpuset.mems, parent, "cpuset.mems.effective", "cell.cpuset.mems", nodes)?;
-    for setting in settings(limits)? {
-        write(cgroup, &setting)?;
+    check_cpuset(&limits.cpuset, parent)?;
+    for setting in settings(limits).iter().filter(|setting| setting.value.is_some()) {
+        write(cgroup, setting.field, setting.file, setting.text())?;
+    }
+    for device in &limits.io.devices {
+        write(cgroup, DEVICES, "io.max", &io_max(device)?)?;
     }
     Ok(())
 }
 
-fn write(cgroup: &Cgroup, setting: &Setting) -> Result<(), LimitError> {
-    let Setting { field, file, value } = setting;
+/// Writes a limit.
+///
+/// # Errors
+/// This node cannot have it, or the kernel refuses.
+pub(super) fn write(
+    cgroup: &Cgroup,
+    field: &str,
+    file: &str,
+    value: &str,
+) -> Result<(), LimitError> {
     match cgroup.write(file, value) {
         Err(Error { errno: Errno::NOENT, .. }) => Err(Invalid::new(
-            *field,
+            field,
             format!("This node's kernel has no {file} (is the cgroup controller there?)"),
         )
         .into()),
         Err(Error { errno: Errno::NODEV | Errno::NXIO, .. }) => {
-            Err(Invalid::new(*field, format!("No such block device: {value}")).into())
+            Err(Invalid::new(field, format!("No such block device: {value}")).into())
         }
         outcome => Ok(outcome?),
     }
+}
+
+/// Whether `parent` has the CPUs and memory nodes.
+///
+/// # Errors
+/// The first that it lacks.
+pub(super) fn check_cpuset(cpuset: &Cpuset, parent: &Cgroup) -> Result<(), LimitError> {
+    check_numbers(&cpuset.cpus, parent, "cpuset.cpus.effective", "cell.cpuset.cpus", "CPU")?;
+    let nodes = "memory node";
+    check_numbers(&cpuset.mems, parent, "cpuset.mems.effective", "cell.cpuset.mems", nodes)
 }
 
 /// A cpuset takes numbers that do not exist, and leaves them out in silence.
@@ -75,43 +107,41 @@ fn check_numbers(
     }
 }
 
-fn settings(limits: &Limits) -> Result<Vec<Setting>, LimitError> {
+/// All limits but those of devices, always in this order.
+pub(super) fn settings(limits: &Limits) -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut set = |field, file, value: Option<String>| {
-        settings.extend(value.map(|value| Setting { field, file, value }));
+    let mut set = |field, file, value: Option<String>, none| {
+        settings.push(Setting { field, file, value, none });
     };
     let text = |number: Option<u64>| number.map(|number| number.to_string());
 
-    set("cell.cpu.weight", "cpu.weight", limits.cpu.weight.map(|weight| weight.get().to_string()));
-    if let Some(max) = limits.cpu.max {
+    let Limits { cpu, cpuset, memory, pids_max, io } = limits;
+    let weight = |weight: Option<Weight>| weight.map(|weight| weight.get().to_string());
+    set("cell.cpu.weight", "cpu.weight", weight(cpu.weight), "100");
+    let max = cpu.max.map(|max| {
         let quota = text(max.quota).unwrap_or_else(|| "max".to_owned());
-        set("cell.cpu.max", "cpu.max", Some(format!("{quota} {}", max.period)));
-        set("cell.cpu.burst", "cpu.max.burst", text(max.burst));
-    }
+        format!("{quota} {}", max.period)
+    });
+    set("cell.cpu.max", "cpu.max", max, "max 100000");
+    set("cell.cpu.burst", "cpu.max.burst", text(cpu.max.and_then(|max| max.burst)), "0");
     let list = |list: &Option<List>| list.as_ref().map(|list| list.as_str().to_owned());
-    set("cell.cpuset.cpus", "cpuset.cpus", list(&limits.cpuset.cpus));
-    set("cell.cpuset.mems", "cpuset.mems", list(&limits.cpuset.mems));
-
-    let memory = &limits.memory;
-    set("cell.memory.min", "memory.min", text(memory.min));
-    set("cell.memory.low", "memory.low", text(memory.low));
-    set("cell.memory.high", "memory.high", text(memory.high));
-    set("cell.memory.max", "memory.max", text(memory.max));
-    set("cell.memory.swap_max", "memory.swap.max", text(memory.swap_max));
+    set("cell.cpuset.cpus", "cpuset.cpus", list(&cpuset.cpus), "");
+    set("cell.cpuset.mems", "cpuset.mems", list(&cpuset.mems), "");
+    set("cell.memory.min", "memory.min", text(memory.min), "0");
+    set("cell.memory.low", "memory.low", text(memory.low), "0");
+    set("cell.memory.high", "memory.high", text(memory.high), "max");
+    set("cell.memory.max", "memory.max", text(memory.max), "max");
+    set("cell.memory.swap_max", "memory.swap.max", text(memory.swap_max), "max");
     let group = memory.oom_group.map(|group| u8::from(group).to_string());
-    set("cell.memory.oom_group", "memory.oom.group", group);
-
-    set("cell.pids.max", "pids.max", text(limits.pids_max));
-    let weight = limits.io.weight.map(|weight| format!("default {}", weight.get()));
-    set("cell.io.weight", "io.weight", weight);
-    for device in &limits.io.devices {
-        set("cell.io.devices", "io.max", Some(io_max(device)?));
-    }
-    Ok(settings)
+    set("cell.memory.oom_group", "memory.oom.group", group, "0");
+    set("cell.pids.max", "pids.max", text(*pids_max), "max");
+    let weight = io.weight.map(|weight| format!("default {}", weight.get()));
+    set("cell.io.weight", "io.weight", weight, "default 100");
+    settings
 }
 
 /// A line of `io.max`: what is not limited is said too, so that one line is the whole truth.
-fn io_max(limit: &IoDevice) -> Result<String, Invalid> {
+pub(super) fn io_max(limit: &IoDevice) -> Result<String, Invalid> {
     let (major, minor) = numbers(&limit.device)?;
     let text =
         |limit: Option<u64>| limit.map_or_else(|| "max".to_owned(), |limit| limit.to_string());
@@ -124,12 +154,16 @@ fn io_max(limit: &IoDevice) -> Result<String, Invalid> {
     ))
 }
 
-fn numbers(device: &Device) -> Result<(u32, u32), Invalid> {
+/// The numbers of a block device.
+///
+/// # Errors
+/// It is none.
+pub(super) fn numbers(device: &Device) -> Result<(u32, u32), Invalid> {
     let path = match device {
         Device::Numbers(major, minor) => return Ok((*major, *minor)),
         Device::Path(path) => path,
     };
-    let field = "cell.io.devices.device";
+    let field = DEVICE;
     let stat = rustix::fs::stat(path.as_str())
         .map_err(|errno| Invalid::new(field, format!("{path}: {errno}")))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::BlockDevice {

@@ -18,6 +18,7 @@
 mod adopt;
 mod connection;
 mod errors;
+mod freeze;
 mod handle;
 mod limits;
 mod notes;
@@ -25,14 +26,17 @@ mod pids;
 mod runner;
 mod start;
 mod tree;
+mod update;
 mod usage;
 
 pub use connection::Connection;
 pub use errors::{AllocateError, FreeError, InspectError, NoSuchCell, ReachError, TooManyCalls};
+pub use freeze::Turn;
 pub use handle::{CellSpec, Cells, CellsSettings, Room, Zone, view_own};
 pub use limits::LimitError;
 pub use notes::Traits;
 pub use tree::{CellNode, CellState, CellView};
+pub use update::{CellChange, UpdateError};
 pub use usage::{CpuUsage, MemoryUsage, PidsUsage, Pressure, PressureLine, Usage};
 
 /// What the names of leaves, which hold processes, start with; no cell's name does.

@@ -16,6 +16,9 @@ const TRAITS: &CStr = c"trusted.aurae.cell";
 /// How it stands.
 const STANDING: &CStr = c"trusted.aurae.standing";
 
+/// Whether it stands still.
+const FROZEN: &CStr = c"trusted.aurae.frozen";
+
 /// Of a reason so many characters are kept: a note is short.
 const MAX_REASON: usize = 200;
 
@@ -45,6 +48,35 @@ pub(super) enum Standing {
     Freeing,
     /// Its daemon ended.
     Failed(String),
+}
+
+/// Whether a cell stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frozen {
+    /// It does not.
+    No,
+    /// That was asked for by its name.
+    Asked,
+    /// The zone around it does.
+    Around,
+}
+
+impl Frozen {
+    const ALL: [(Self, &str); 3] =
+        [(Self::No, "no"), (Self::Asked, "asked"), (Self::Around, "around")];
+
+    /// Notes it.
+    pub(super) fn note(self, cgroup: &Cgroup) -> Result<()> {
+        let word = Self::ALL.iter().find(|(frozen, _)| *frozen == self);
+        word.map_or(Ok(()), |(_, word)| cgroup.note(FROZEN, word))
+    }
+
+    /// What is noted on `cgroup`.
+    pub(super) fn read(cgroup: &Cgroup) -> Result<Self> {
+        let Some(text) = cgroup.noted(FROZEN)? else { return Ok(Self::No) };
+        let known = Self::ALL.iter().find(|(_, word)| *word == text);
+        Ok(known.map_or(Self::No, |(frozen, _)| *frozen))
+    }
 }
 
 impl Traits {

@@ -4,7 +4,7 @@ use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::{Errno, Result};
 use aurae_model::{Limits, MAX_DEPTH};
 
-use super::notes::{Standing, Traits};
+use super::notes::{Frozen, Standing, Traits};
 use super::{DAEMON_LEAF, LEAF_MARK, limits::read_back};
 
 /// A cell as the kernel has it.
@@ -29,6 +29,8 @@ pub struct CellView {
 pub enum CellState {
     /// It takes executables.
     Live,
+    /// Its processes stand still.
+    Frozen,
     /// Its daemon ended.
     Failed(String),
 }
@@ -68,7 +70,7 @@ fn node(parent: &Cgroup, name: &str, around: &str, depth: usize) -> Result<Optio
     let Some(view) = view(&cgroup, path)? else { return Ok(None) };
     // What was inside a failed cell was killed with it.
     let children = match view.state {
-        CellState::Live => tree(&cgroup, &view.name, depth + 1)?,
+        CellState::Live | CellState::Frozen => tree(&cgroup, &view.name, depth + 1)?,
         CellState::Failed(_) => Vec::new(),
     };
     Ok(Some(CellNode { view, children }))
@@ -86,6 +88,7 @@ pub(super) fn view(cgroup: &Cgroup, name: String) -> Result<Option<CellView>> {
     // Looked at last: the files say nothing of a cell that was freed meanwhile.
     let state = match Standing::read(cgroup)? {
         Standing::Unfinished | Standing::Freeing => return Ok(None),
+        Standing::Live if Frozen::read(cgroup)? != Frozen::No => CellState::Frozen,
         Standing::Live => CellState::Live,
         Standing::Failed(reason) => CellState::Failed(reason),
     };

@@ -9,12 +9,12 @@ use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn};
 use aurae_model::Executable;
 use rustix::process::{Gid, Uid};
 use tokio::net::unix::pipe;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::handle::StartError;
 use super::leaf::Leaf;
 use super::program::Program;
 use super::state::RunStart;
+use crate::runtime::blocking;
 use crate::runtime::freezer::{Freezer, Passage};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 use crate::zone::parent::Parent;
@@ -49,9 +49,7 @@ pub(super) struct Run {
 }
 
 impl Launcher {
-    /// Starts a run, and answers when the program was executed. That blocks: for long where a path
-    /// leads to a file system that hangs. A node has threads to make up for it; in a zone only the
-    /// zone waits.
+    /// Starts a run, and answers when the program was executed.
     ///
     /// # Errors
     /// As [`StartError`] says; nothing is left then.
@@ -60,12 +58,7 @@ impl Launcher {
         executable: &Executable,
         _passage: Passage,
     ) -> Result<Run, StartError> {
-        match Handle::current().runtime_flavor() {
-            RuntimeFlavor::MultiThread => {
-                tokio::task::block_in_place(|| self.launch_here(executable))
-            }
-            _ => self.launch_here(executable),
-        }
+        blocking(|| self.launch_here(executable))
     }
 
     fn launch_here(&self, executable: &Executable) -> Result<Run, StartError> {
@@ -77,13 +70,12 @@ impl Launcher {
         let pipes = Pipes::open(executable)
             .map_err(|source| StartError::Pipes { name: executable.name.clone(), source })?;
         let (child, exit) = self.spawn(executable, &program, &leaf, &pipes)?;
-        let start = RunStart { pid: child.pid.as_raw_nonzero().get(), started: SystemTime::now() };
-        if let Some(parent) = &self.parent
-            && let Err(error) =
-                parent.send(&crate::zone::protocol::started(start.pid), Some(child.pid))
-        {
-            tracing::warn!(%error, "the parent was not told of a process");
-        }
+        // Before anything is awaited: the numbers of a process that was reaped are nobody's.
+        let start = RunStart {
+            pid: child.pid.as_raw_nonzero().get(),
+            numbers: self.parent.as_ref().map(|parent| parent.announce(child.pid)),
+            started: SystemTime::now(),
+        };
         let Pipes { stdout, stderr, .. } = pipes;
         Ok(Run { start, leaf, pidfd: child.pidfd, exit, stdout, stderr })
     }

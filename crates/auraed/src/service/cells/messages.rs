@@ -40,6 +40,7 @@ pub(super) fn graph_node(CellNode { view, children }: CellNode) -> wire::CellGra
 fn state(state: &CellState) -> (wire::CellState, String) {
     match state {
         CellState::Live => (wire::CellState::Live, String::new()),
+        CellState::Frozen => (wire::CellState::Frozen, String::new()),
         CellState::Failed(reason) => (wire::CellState::Failed, reason.clone()),
     }
 }

@@ -3,6 +3,7 @@
 //! What concerns a cell's own executables is answered by the cell's daemon: it is asked with the cell's
 //! name left out, and its answer is passed on.
 
+mod life;
 mod messages;
 mod place;
 
@@ -20,7 +21,9 @@ use crate::reply::{self, Unsupported};
 use crate::route;
 use crate::runtime::cells::{CellState, Cells, InspectError, view_own};
 use crate::runtime::executables::{Executables, NoSuchExecutable};
+use crate::runtime::freezer::Freezer;
 use crate::service::Answers;
+pub use life::Unfinished;
 use messages::{executable, graph_node, inspection};
 pub use place::ProcessUnknown;
 use place::{Place, client, from_zone, outside, started_outside, told};
@@ -71,7 +74,9 @@ impl CellService for CellApi {
             let made = client(&zone).allocate(forwarded).await;
             made.map_err(|status| from_zone(&zone, status))?;
         } else {
-            self.cells.allocate(spec).await.map_err(|error| reply::status(&error))?;
+            let passage = self.freezer().map(Freezer::pass).transpose();
+            let passage = passage.map_err(|error| reply::status(&error))?;
+            self.cells.allocate(spec, passage).await.map_err(|error| reply::status(&error))?;
         }
         let cell_name = permit.into_resource().to_string();
         Ok(Response::new(wire::CellServiceAllocateResponse { cell_name, cgroup_v2: true }))
@@ -225,21 +230,21 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceFreezeRequest>,
     ) -> Result<Response<wire::CellServiceFreezeResponse>, Status> {
-        Err(not_yet("Freeze", request))
+        self.freeze_cell(request).await
     }
 
     async fn thaw(
         &self,
         request: Request<wire::CellServiceThawRequest>,
     ) -> Result<Response<wire::CellServiceThawResponse>, Status> {
-        Err(not_yet("Thaw", request))
+        self.thaw_cell(request).await
     }
 
     async fn update(
         &self,
         request: Request<wire::CellServiceUpdateRequest>,
     ) -> Result<Response<wire::CellServiceUpdateResponse>, Status> {
-        Err(not_yet("Update", request))
+        self.update_cell(request).await
     }
 
     type ExecStream = Answers<wire::CellServiceExecResponse>;
@@ -317,7 +322,8 @@ impl CellApi {
         &self,
         principal: &Principal,
     ) -> Result<wire::CellServiceInspectResponse, Status> {
-        let own = view_own(&self.own.name, &self.own.cgroup).map_err(InspectError::from);
+        let own = view_own(&self.own.name, &self.own.cgroup, self.is_frozen())
+            .map_err(InspectError::from);
         let mut answer = inspection(own.map_err(|error| reply::status(&error))?);
         answer.executables = self.executables_in(principal, self.place(None)?).await?;
         Ok(answer)
