@@ -124,3 +124,34 @@ async fn only_a_cell_that_is_there_is_frozen_or_thawed() {
         assert_eq!(thaw(&api, name).await.expect_err("it is refused").code(), code);
     }
 }
+
+#[tokio::test]
+async fn a_cell_inside_stands_still_with_the_one_around_it_and_keeps_what_was_asked_of_it() {
+    let node = Node::shared().await;
+    let api = node.api().await;
+    for name in ["frozen-outer", "frozen-outer/inner", "frozen-outer/own"] {
+        api.allocate(cell(name)).await;
+    }
+    api.start("frozen-outer/inner", "it", "while :; do :; done").await;
+    let path = api.inspect("frozen-outer/inner").await.cgroup_path;
+    let leaf = format!("grep frozen /sys/fs/cgroup{path}/_exe.it/cgroup.events");
+    let state = async |name: &str| api.inspect(name).await.state();
+
+    freeze(&api, "frozen-outer/own").await.expect("it stands still");
+    assert_eq!(state("frozen-outer").await, CellState::Live);
+    freeze(&api, "frozen-outer").await.expect("both stand still");
+    assert_eq!(api.on_node(&leaf).await, "frozen 1");
+    assert_eq!(state("frozen-outer/inner").await, CellState::Frozen);
+    thaw(&api, "frozen-outer/inner").await.expect("nothing was asked of it");
+    assert_eq!(api.on_node(&leaf).await, "frozen 1");
+    let refused = api.try_allocate(cell("frozen-outer/late")).await.expect_err("it is frozen");
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+
+    thaw(&api, "frozen-outer").await.expect("it goes on");
+    assert_eq!(api.on_node(&leaf).await, "frozen 0");
+    assert_eq!(state("frozen-outer/inner").await, CellState::Live);
+    assert_eq!(state("frozen-outer/own").await, CellState::Frozen);
+    freeze(&api, "frozen-outer").await.expect("all stand still");
+    soon("free", api.free("frozen-outer")).await;
+    assert!(!api.list().await.contains(&"frozen-outer".to_owned()));
+}
