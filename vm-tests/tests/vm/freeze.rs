@@ -105,7 +105,8 @@ async fn a_frozen_cell_is_freed_and_takes_its_signals_before() {
         while :; do sleep 0.1; done";
     api.start("frozen-free", "polite", polite).await;
     eventually("the trap is set", async || {
-        (api.on_node("ls /tmp/frozen-trap 2>/dev/null || true").await != "").then_some(())
+        let caught = api.on_node("ls /tmp/frozen-trap 2>/dev/null || true").await;
+        (!caught.is_empty()).then_some(())
     })
     .await;
     let path = api.inspect("frozen-free").await.cgroup_path;
