@@ -67,6 +67,18 @@ impl ZonePath {
         &self.0
     }
 
+    /// The path of a zone that is at `inner`, seen from this one.
+    ///
+    /// # Errors
+    /// It is more than [`MAX_DEPTH`] deep.
+    pub fn join(&self, inner: &Self) -> Result<Self, Invalid> {
+        let labels: Vec<_> = self.0.labels().chain(inner.0.labels()).cloned().collect();
+        match CellPath::from_labels(labels) {
+            Some(path) if path.labels().count() <= MAX_DEPTH => Ok(Self(path)),
+            _ => Err(invalid(format!("At most {MAX_DEPTH} zones deep"))),
+        }
+    }
+
     /// The first cell, and the path from there where it goes on.
     #[must_use]
     pub fn split_first(&self) -> (&CellName, Option<Self>) {
@@ -152,6 +164,13 @@ mod tests {
         assert_eq!(short("cells").unwrap(), "cells/cells");
         assert!(short("pods/p1").unwrap_err().to_string().contains("not served yet"));
         assert!(short("").is_err());
+    }
+
+    #[test]
+    fn paths_are_joined_up_to_the_bound() {
+        let path = |depth| ZonePath::parse(&vec!["cells/a"; depth].join("/")).unwrap();
+        assert_eq!(path(1).join(&path(2)).unwrap(), path(3));
+        assert!(path(30).join(&path(3)).is_err());
     }
 
     #[test]
