@@ -7,6 +7,7 @@
 use std::error::Error;
 
 use aurae_authz::Denied;
+use aurae_copy::CopyError;
 use aurae_kernel::Errno;
 use aurae_kernel::spawn::Step;
 use aurae_model::{CellPath, Invalid};
@@ -17,6 +18,7 @@ use crate::route::{BadZone, ZoneLost};
 use crate::runtime::cells::{
     AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls, UpdateError,
 };
+use crate::runtime::copies::TooManyCopies;
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
 use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
@@ -303,6 +305,41 @@ impl Reply for EndUnknown {
 impl Reply for ProcessUnknown {
     fn code(&self) -> Code {
         Code::Unavailable
+    }
+}
+
+impl Reply for TooManyCopies {
+    fn code(&self) -> Code {
+        Code::ResourceExhausted
+    }
+}
+
+impl Reply for CopyError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Invalid(error) => error.code(),
+            Self::Order { .. } | Self::Size { .. } | Self::NoFile => Code::FailedPrecondition,
+            Self::Exists { .. } => Code::AlreadyExists,
+            Self::Kernel { errno, .. } => file_code(*errno),
+            Self::Shrank { .. } => Code::Aborted,
+            Self::Abandoned => Code::Cancelled,
+            Self::Thread(error) => errno_code(Errno::from_io_error(error).unwrap_or(Errno::IO)),
+            Self::Lost => Code::Internal,
+        }
+    }
+}
+
+/// What is said of a file that is to be read, or to be written.
+fn file_code(errno: Errno) -> Code {
+    match errno {
+        Errno::NOENT => Code::NotFound,
+        Errno::ACCESS | Errno::PERM | Errno::ROFS => Code::PermissionDenied,
+        Errno::EXIST | Errno::ISDIR => Code::AlreadyExists,
+        Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG | Errno::INVAL | Errno::MLINK => {
+            Code::FailedPrecondition
+        }
+        Errno::FBIG => Code::ResourceExhausted,
+        errno => errno_code(errno),
     }
 }
 

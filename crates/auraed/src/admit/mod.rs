@@ -4,6 +4,7 @@
 
 pub mod cells;
 pub mod life;
+pub mod copy;
 pub mod observe;
 
 use aurae_authz::{Denied, Node, Permit};

@@ -3,6 +3,7 @@
 pub mod base;
 pub mod cells;
 pub mod cgroup;
+pub mod copies;
 pub mod executables;
 pub mod freezer;
 pub mod logs;

@@ -4,6 +4,7 @@
 //! name left out, and its answer is passed on.
 
 mod life;
+mod copy;
 mod messages;
 mod place;
 
@@ -269,7 +270,7 @@ impl CellService for CellApi {
         &self,
         request: Request<Streaming<wire::CellServiceCopyInRequest>>,
     ) -> Result<Response<wire::CellServiceCopyInResponse>, Status> {
-        Err(not_yet("CopyIn", request))
+        copy::copy_in(request).await
     }
 
     type CopyOutStream = Answers<wire::CellServiceCopyOutResponse>;
@@ -278,7 +279,7 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceCopyOutRequest>,
     ) -> Result<Response<Self::CopyOutStream>, Status> {
-        Err(not_yet("CopyOut", request))
+        copy::copy_out(request)
     }
 
     type WatchStream = Answers<wire::CellServiceWatchResponse>;
