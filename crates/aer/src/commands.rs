@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 use crate::api::{Api, Group, Rpc, paragraphs, summary};
-use crate::{derive, logs, manual, pki, run, settings};
+use crate::{cp, derive, logs, manual, pki, run, settings};
 
 /// What of the tree is built in full.
 pub(crate) enum Extent {
@@ -40,7 +40,7 @@ pub(crate) fn root(api: &Api, extent: &Extent) -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Drives Aurae nodes from the command line")
         .long_about(
-            "Drives Aurae nodes from the command line.\n\nThe commands of the groups are the calls of the API; `run`, `logs` and `pki` are made by hand on top of it.",
+            "Drives Aurae nodes from the command line.\n\nThe commands of the groups are the calls of the API; `run`, `logs`, `cp` and `pki` are made by hand on top of it.",
         )
         .after_help("`aer GROUP --help` lists the commands of a group, `aer GROUP COMMAND --help` their arguments.")
         .subcommand_required(true)
@@ -54,6 +54,7 @@ fn by_hand(api: &Api, extent: &Extent) -> Vec<Command> {
     vec![
         run::command(api, extent.covers(run::NAME)),
         logs::command(),
+        cp::command(),
         pki::command(),
         manual::completions_command(),
         manual::man_command(),

@@ -1,16 +1,18 @@
 //! The command line: arguments → settings → commands.
 //!
 //! The commands of the API are derived from its descriptors at run time: a new field of a request
-//! is a new flag, a new RPC a new command, with no line here. `run`, `logs` and `pki` are made by
-//! hand.
+//! is a new flag, a new RPC a new command, with no line here. `run`, `logs`, `cp` and `pki` are
+//! made by hand.
 
 #![forbid(unsafe_code)]
 
 mod api;
 mod call;
 mod commands;
+mod cp;
 mod derive;
 mod failure;
+mod interrupts;
 mod logs;
 mod manual;
 mod output;
@@ -87,6 +89,7 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         manual::COMPLETIONS => manual::completions(matches),
         manual::MAN => manual::man(matches),
         run::NAME => on_runtime(run::execute(api, matches, &Settings::from_matches(matches))),
+        cp::NAME => on_runtime(cp::execute(matches, &Settings::from_matches(matches))),
         logs::NAME => on_runtime(logs::execute(api, matches, &Settings::from_matches(matches))),
         group => {
             let command = matches.subcommand();

@@ -123,6 +123,7 @@ fn a_partial_tree_understands_what_the_full_one_does() {
         "aer node power-off --yes",
         "aer run --memory-max 64MiB --env A=1 --uid 7 web -- sh -c true",
         "aer logs -f web main --timestamps",
+        "aer cp -a a b web:/srv --zone db",
         "aer pki client pki me",
         "aer completions bash",
     ] {

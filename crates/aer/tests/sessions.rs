@@ -348,6 +348,7 @@ fn help_is_what_the_proto_files_say() {
             &["health", "check", "-h"],
             &["run", "-h"],
             &["logs", "-h"],
+            &["cp", "--help"],
             &["pki", "init", "--help"],
             &["help", "node", "power-off"],
         ],

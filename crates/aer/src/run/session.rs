@@ -12,7 +12,6 @@ use aurae_proto::cells::{
 use aurae_proto::observe::GetExecutableLogsRequest;
 use aurae_proto::observe::observe_service_client::ObserveServiceClient;
 use bytes::Bytes;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -20,6 +19,7 @@ use tonic::{Code, Status};
 use super::plan::{EXECUTABLE, Plan};
 use super::{FAILED, NOT_EXECUTABLE, NOT_FOUND, TIMED_OUT};
 use crate::failure::Failure;
+use crate::interrupts::{Interrupts, SIGNAL_EXIT_BASE, reached};
 use crate::output;
 use crate::render::lines::Lines;
 use crate::units;
@@ -27,9 +27,6 @@ use crate::units;
 /// How long the rest of the output may take once the command has ended: it is in the node's memory
 /// already.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What is added to a signal's number in an exit code.
-const SIGNAL_EXIT_BASE: i32 = 128;
 
 /// A run in progress.
 pub(super) struct Session {
@@ -55,7 +52,7 @@ impl Session {
     }
 
     pub(super) async fn run(self) -> Result<ExitCode, Failure> {
-        let mut interrupts = Interrupts::new()?;
+        let mut interrupts = Interrupts::new().map_err(|failure| failure.exiting(FAILED))?;
         self.allocate().await?;
         let mut interrupt = None;
         let outcome = self.start_and_follow(&mut interrupts, &mut interrupt).await;
@@ -237,49 +234,10 @@ impl Session {
     }
 }
 
-async fn reached(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
-}
-
 fn failure(status: &Status, what: &str) -> Failure {
     Failure::from_status(status).during(what).exiting(FAILED)
 }
 
 fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(FAILED))
-}
-
-/// The signals that end a run.
-struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, Failure> {
-        let catch = |kind| {
-            signal(kind).map_err(|error| {
-                Failure::new(format!("failed to catch signals: {error}")).exiting(FAILED)
-            })
-        };
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
-        })
-    }
-
-    /// The number of the next signal.
-    async fn next(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
-        }
-        .as_raw_value()
-    }
 }

@@ -1,6 +1,7 @@
 //! A node that is not one: it answers over mutual TLS on a unix socket, and remembers what it was
 //! asked. And a way to run whole command lines against it.
 
+mod copies;
 mod fake;
 mod snapshot;
 
