@@ -3,8 +3,8 @@
 //! What comes out of here is never checked again.
 
 pub mod cells;
-pub mod life;
 pub mod copy;
+pub mod life;
 pub mod observe;
 
 use aurae_authz::{Denied, Node, Permit};

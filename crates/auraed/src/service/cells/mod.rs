@@ -3,8 +3,8 @@
 //! What concerns a cell's own executables is answered by the cell's daemon: it is asked with the cell's
 //! name left out, and its answer is passed on.
 
-mod life;
 mod copy;
+mod life;
 mod messages;
 mod place;
 
