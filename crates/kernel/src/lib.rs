@@ -16,6 +16,7 @@ pub mod process;
 pub mod readiness;
 pub mod seqpacket;
 pub mod spawn;
+pub mod terminal;
 pub mod zone;
 
 pub use error::{Error, Result};

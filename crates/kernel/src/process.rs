@@ -94,6 +94,17 @@ pub fn signal(pid: Pid, signal: Signal) -> Result<()> {
     }
 }
 
+/// Sends a signal to every process of a process group.
+///
+/// # Errors
+/// `ESRCH` when there is none, or what else the kernel says.
+pub fn signal_group(group: Pid, signal: Signal) -> Result<()> {
+    rustix::process::kill_process_group(group, signal).context(|| {
+        let group = group.as_raw_nonzero();
+        format!("send signal {} to process group {group}", signal.as_raw())
+    })
+}
+
 /// A signal by its number, 1 to 64; `None` for what is no signal, or is kept by the C library.
 #[must_use]
 pub fn parse_signal(number: i32) -> Option<Signal> {

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! parent: prepare ─ clone3 ─ (asleep) ───────────────────────── read the outcome
-//! child:             └─ descriptors ─ session ─ directory ─ ids ─ signals ─ execve ─┘
+//! child:      └─ descriptors ─ session ─ terminal ─ ids ─ directory ─ signals ─ execve ─┘
 //! ```
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
@@ -85,6 +85,8 @@ pub struct Spawn<'a> {
     /// Its descriptors: the first becomes 0, and so on; no other is inherited. At most
     /// [`MAX_DESCRIPTORS`].
     pub descriptors: &'a [BorrowedFd<'a>],
+    /// The first descriptor is a terminal, which becomes that of its session (`TIOCSCTTY`).
+    pub terminal: bool,
     /// The directory it starts in; `None`: the caller's.
     pub directory: Option<&'a CStr>,
     /// Its user; `None`: the caller's. With a user or a group of its own it has no supplementary
@@ -131,6 +133,8 @@ pub enum Step {
     Descriptors,
     /// `setsid`.
     Session,
+    /// `TIOCSCTTY`.
+    Terminal,
     /// `chdir`.
     Directory,
     /// `prlimit`.
@@ -154,6 +158,7 @@ impl std::fmt::Display for Step {
             Self::Clone => "create the process (clone3)",
             Self::Descriptors => "put the new process's descriptors in place",
             Self::Session => "start a session",
+            Self::Terminal => "make the terminal that of the session",
             Self::Directory => "enter the working directory",
             Self::OpenFiles => "limit the open files",
             Self::OomScore => "set the OOM score",
@@ -335,6 +340,9 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     let rest = [plan.sources.len() as c_long, c_long::from(libc::c_uint::MAX), CLOSE_RANGE_CLOEXEC];
     system_call(Step::Descriptors, libc::SYS_close_range, rest)?;
     system_call(Step::Session, libc::SYS_setsid, [0; 3])?;
+    if spawn.terminal {
+        system_call(Step::Terminal, libc::SYS_ioctl, [0, libc::TIOCSCTTY as c_long, 0])?;
+    }
     if let Some(limits) = &plan.open_files {
         set_open_files(limits)?;
     }
@@ -487,6 +495,7 @@ mod tests {
             cgroup: None,
             namespaces: Namespaces::default(),
             descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
+            terminal: false,
             directory: Some(c"/"),
             uid,
             gid: None,

@@ -160,6 +160,7 @@ impl Birth {
                 self.stream.as_fd(),
                 self.cgroup.as_fd(),
             ],
+            terminal: false,
             directory: Some(c"/"),
             uid: None,
             gid: None,
