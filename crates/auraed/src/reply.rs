@@ -9,7 +9,7 @@ use std::error::Error;
 use aurae_authz::Denied;
 use aurae_copy::CopyError;
 use aurae_kernel::Errno;
-use aurae_kernel::spawn::Step;
+use aurae_kernel::spawn::{SpawnError, Step};
 use aurae_model::{CellPath, Invalid};
 use tonic::{Code, Status};
 
@@ -20,10 +20,12 @@ use crate::runtime::cells::{
 };
 use crate::runtime::copies::TooManyCopies;
 use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
+use crate::runtime::commands::CommandError;
+use crate::runtime::executables::{AttachError, NoSuchExecutable, SignalError, StartError};
 use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
-use crate::service::cells::{EndUnknown, ProcessUnknown, Unfinished};
+use crate::service::cells::{EndUnknown, ProcessUnknown, Unfinished, Unwatched};
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -146,18 +148,47 @@ impl Reply for StartError {
             Self::TooMany(_) => Code::ResourceExhausted,
             Self::Program { errno, .. } => program_code(*errno),
             Self::Cgroup(error) => error.code(),
-            Self::Pipes { source, .. } => {
-                errno_code(Errno::from_io_error(source).unwrap_or(Errno::IO))
-            }
-            Self::Spawn { source, .. } => match source.step {
-                Step::Execute | Step::Directory => program_code(source.errno),
-                // Not mapped in the user namespace (setresuid(2)).
-                Step::User | Step::Group if source.errno == Errno::INVAL => {
-                    Code::FailedPrecondition
-                }
-                _ => errno_code(source.errno),
-            },
+            Self::Stdio { source, .. } => source.code(),
+            Self::Spawn { source, .. } => spawn_code(source),
         }
+    }
+}
+
+impl Reply for CommandError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Closing => Code::Unavailable,
+            Self::Frozen(frozen) => frozen.code(),
+            Self::TooMany => Code::ResourceExhausted,
+            Self::Program { errno, .. } => program_code(*errno),
+            Self::Kernel(error) => error.code(),
+            Self::Spawn { source, .. } => spawn_code(source),
+        }
+    }
+}
+
+fn spawn_code(error: &SpawnError) -> Code {
+    match error.step {
+        Step::Execute | Step::Directory => program_code(error.errno),
+        // Not mapped in the user namespace (setresuid(2)).
+        Step::User | Step::Group if error.errno == Errno::INVAL => Code::FailedPrecondition,
+        _ => errno_code(error.errno),
+    }
+}
+
+impl Reply for AttachError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Missing(error) => error.code(),
+            Self::Ended(_) | Self::NoInput(_) => Code::FailedPrecondition,
+            Self::TooMany(_) => Code::ResourceExhausted,
+        }
+    }
+}
+
+impl Reply for Unwatched {
+    fn code(&self) -> Code {
+        Code::Unavailable
     }
 }
 

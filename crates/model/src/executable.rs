@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::{ExecutableName, RestartPolicy};
+use crate::{ExecutableName, RestartPolicy, TerminalSize};
 
 /// A program to run, valid.
 #[derive(Clone, Debug)]
@@ -29,6 +29,10 @@ pub struct Executable {
     pub restart: Option<RestartPolicy>,
     /// How it is stopped.
     pub stop: StopPolicy,
+    /// It has an input that somebody may write to.
+    pub stdin: bool,
+    /// It has a terminal of this size.
+    pub terminal: Option<TerminalSize>,
 }
 
 /// How an executable is stopped.
@@ -38,6 +42,25 @@ pub struct StopPolicy {
     pub signal: Signal,
     /// How long it has between that signal and SIGKILL.
     pub grace: Duration,
+}
+
+/// A program to run for as long as somebody waits for it, valid.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// The program (a path, or a name to look up in `PATH`) and its arguments; never empty.
+    pub arguments: Vec<String>,
+    /// As that of an [`Executable`].
+    pub env: Vec<(String, String)>,
+    /// The directory to start in, absolute.
+    pub working_directory: String,
+    /// The user to run as; `None`: the daemon's own.
+    pub uid: Option<u32>,
+    /// The group to run as; `None`: the daemon's own.
+    pub gid: Option<u32>,
+    /// It has an input.
+    pub stdin: bool,
+    /// It has a terminal of this size.
+    pub terminal: Option<TerminalSize>,
 }
 
 /// What to execute.

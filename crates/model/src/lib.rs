@@ -11,15 +11,17 @@ mod executable;
 mod limits;
 mod name;
 mod restart;
+mod terminal;
 mod zone;
 
 pub use change::{Limit, LimitsChange};
 pub use error::Invalid;
-pub use executable::{Executable, Program, StopPolicy};
+pub use executable::{Command, Executable, Program, StopPolicy};
 pub use limits::{
     Cpu, CpuMax, CpuMaxChange, Cpuset, Device, Io, IoDevice, Limits, List, Memory, Weight,
     parse_list,
 };
 pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};
 pub use restart::{RestartCondition, RestartPolicy};
+pub use terminal::TerminalSize;
 pub use zone::ZonePath;

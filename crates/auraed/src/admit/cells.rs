@@ -5,7 +5,7 @@ use std::time::Duration;
 use aurae_authz::{self as authz, Permit};
 use aurae_model::{
     CellPath, Cpu, CpuMaxChange, Cpuset, Device, Executable, ExecutableName, Invalid, Io, IoDevice,
-    Limits, List, Memory, Program, Weight,
+    Limits, List, Memory, Program, TerminalSize, Weight,
 };
 use aurae_proto::cells as wire;
 use rustix::process::Signal;
@@ -152,13 +152,18 @@ pub fn start(
         name,
         program: program(wire.command, wire.args)?,
         description: wire.description,
-        env: environment(wire.env)?,
-        working_directory: working_directory(wire.working_directory)?,
+        env: environment(wire.env, "executable.env")?,
+        working_directory: working_directory(
+            wire.working_directory,
+            "executable.working_directory",
+        )?,
         log_capacity: log_capacity(wire.log_capacity)?,
         uid: id(request.uid, "uid")?,
         gid: id(request.gid, "gid")?,
         restart: life::restart(wire.restart)?,
         stop: life::stop_policy(wire.stop_signal, wire.stop_grace_period)?,
+        stdin: wire.stdin,
+        terminal: wire.terminal.map(|size| terminal(size, "executable.terminal")).transpose()?,
     };
     Ok((permit, executable))
 }
@@ -183,10 +188,11 @@ fn program(command: String, args: Vec<String>) -> Result<Program, Invalid> {
     }
 }
 
-fn environment(
+pub(super) fn environment(
     env: std::collections::BTreeMap<String, String>,
+    field: &str,
 ) -> Result<Vec<(String, String)>, Invalid> {
-    let bad = |rule: String| Err(Invalid::new("executable.env", rule));
+    let bad = |rule: String| Err(Invalid::new(field, rule));
     for (name, value) in &env {
         if name.is_empty() {
             return bad("A name must not be empty".into());
@@ -201,14 +207,17 @@ fn environment(
     Ok(env.into_iter().collect())
 }
 
-fn working_directory(directory: String) -> Result<String, Invalid> {
-    let field = "executable.working_directory";
+pub(super) fn working_directory(directory: String, field: &str) -> Result<String, Invalid> {
     match directory.as_str() {
         "" => Ok("/".into()),
         text if text.contains('\0') => Err(Invalid::new(field, "Must not contain NUL")),
         text if !text.starts_with('/') => Err(Invalid::new(field, "Must be an absolute path")),
         _ => Ok(directory),
     }
+}
+
+pub(super) fn terminal(size: wire::TerminalSize, field: &str) -> Result<TerminalSize, Invalid> {
+    TerminalSize::parse(size.rows, size.columns, field)
 }
 
 fn log_capacity(capacity: Option<u64>) -> Result<Option<usize>, Invalid> {
@@ -223,7 +232,7 @@ fn log_capacity(capacity: Option<u64>) -> Result<Option<usize>, Invalid> {
     }
 }
 
-fn id(id: Option<u32>, field: &str) -> Result<Option<u32>, Invalid> {
+pub(super) fn id(id: Option<u32>, field: &str) -> Result<Option<u32>, Invalid> {
     match id {
         Some(NO_ID) => Err(Invalid::new(field, format!("{NO_ID} is no user or group"))),
         id => Ok(id),

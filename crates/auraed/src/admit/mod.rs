@@ -6,6 +6,7 @@ pub mod cells;
 pub mod copy;
 pub mod life;
 pub mod observe;
+pub mod session;
 
 use aurae_authz::{Denied, Node, Permit};
 use aurae_model::Invalid;

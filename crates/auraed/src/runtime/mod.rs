@@ -4,12 +4,14 @@ pub mod base;
 pub mod cells;
 pub mod cgroup;
 pub mod copies;
+pub mod commands;
 pub mod executables;
 pub mod freezer;
 pub mod logs;
 pub mod node;
 pub mod output;
 pub mod reaper;
+pub mod stdio;
 
 use std::time::Duration;
 

@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aurae_kernel::process::{Exit, has_ended, reap_any};
+use aurae_kernel::process::{Exit, has_ended, reap_any, signal_group};
 use aurae_kernel::spawn::{Child, Spawn, SpawnError};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -98,6 +98,19 @@ impl Reaper {
             state.unclaimed = HashMap::new();
         }
         outcome
+    }
+
+    /// Sends a signal to the process group that a process leads which was started here. One that was
+    /// not reaped yet keeps its number.
+    ///
+    /// # Errors
+    /// `ESRCH` when it was reaped, or what else the kernel says.
+    pub fn signal_group(&self, leader: Pid, signal: Signal) -> aurae_kernel::Result<()> {
+        let state = self.lock();
+        if !state.waiting.contains_key(&leader) {
+            return Err(aurae_kernel::Error::new("send a signal", aurae_kernel::Errno::SRCH));
+        }
+        signal_group(leader, signal)
     }
 
     /// Keeps every process that ends from being reaped, until what it answers is dropped.

@@ -155,7 +155,7 @@ impl<O: Outputs<Error: Reply>> ObserveService for Observe<O> {
 }
 
 /// A zone's stream as it is, but for the connection's own errors. It takes up `room` while it is open.
-fn forward<T: Send + 'static>(
+pub(super) fn forward<T: Send + 'static>(
     zone: Zone,
     room: Room,
     answers: Result<Response<Streaming<T>>, Status>,

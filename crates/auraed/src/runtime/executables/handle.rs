@@ -10,9 +10,11 @@ use aurae_model::{Executable, ExecutableName};
 use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::attach::{AttachError, Attachment};
 use super::launch::Launcher;
 use super::runner::{Again, Command, Runner};
 use super::state::{Facts, Outcome, Phase, Snapshot, Status};
+use crate::runtime::commands::Commands;
 use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::logs::{self, LogRing};
 use crate::runtime::reaper::Reaper;
@@ -43,6 +45,8 @@ pub struct Executables {
 #[derive(Debug)]
 struct Shared {
     launcher: Arc<Launcher>,
+    /// What runs in the zone for as long as somebody waits for it.
+    commands: Commands,
     log_capacity: usize,
     table: Mutex<Table>,
     /// Told whenever a start has come to its end.
@@ -107,14 +111,14 @@ pub enum StartError {
     /// Its cgroup could not be made.
     #[error(transparent)]
     Cgroup(#[from] aurae_kernel::Error),
-    /// Its pipes could not be made.
-    #[error("failed to make the pipes of executable {name}")]
-    Pipes {
+    /// Its pipes, or its terminal, could not be made.
+    #[error("failed to make the input and outputs of executable {name}")]
+    Stdio {
         /// The executable.
         name: ExecutableName,
         /// What the kernel said.
         #[source]
-        source: std::io::Error,
+        source: aurae_kernel::Error,
     },
     /// The kernel refused a step on the way.
     #[error("failed to start executable {name} ({program} in {directory})")]
@@ -160,9 +164,10 @@ impl Executables {
         parent: Option<Parent>,
     ) -> Self {
         let freezer = Freezer::new(Arc::clone(&cgroup));
+        let commands = Commands::new(Arc::clone(&cgroup), reaper.clone(), freezer.clone());
         let launcher = Arc::new(Launcher { cgroup, reaper, parent, freezer });
         let (table, started) = (Mutex::default(), Notify::new());
-        Self { shared: Arc::new(Shared { launcher, log_capacity, table, started }) }
+        Self { shared: Arc::new(Shared { launcher, commands, log_capacity, table, started }) }
     }
 
     /// What lets the zone's processes stand still.
@@ -279,6 +284,22 @@ impl Executables {
         }
     }
 
+    /// Attaches to the run of an executable that has an input.
+    ///
+    /// # Errors
+    /// As [`AttachError`] says.
+    pub fn attach(&self, name: &ExecutableName) -> Result<Attachment, AttachError> {
+        let record = self.record(name)?;
+        let attachable = record.status.borrow().run.attachable.clone();
+        attachable.ok_or_else(|| AttachError::NoInput(name.clone()))?.attach(name)
+    }
+
+    /// What runs in the zone for as long as somebody waits for it.
+    #[must_use]
+    pub fn commands(&self) -> &Commands {
+        &self.shared.commands
+    }
+
     /// The output of an executable.
     ///
     /// # Errors
@@ -307,9 +328,11 @@ impl Executables {
         self.table().records.values().map(Record::snapshot).collect()
     }
 
-    /// Stops all executables at once, and takes no more. When it answers, no process is left.
+    /// Stops all executables at once, kills the commands, and takes no more of either. When it answers,
+    /// no process is left.
     pub async fn close(&self, grace: Duration) {
         self.table().closing = true;
+        self.shared.commands.close();
         // Who stands still cannot take a signal.
         if let Err(error) = self.freezer().end() {
             tracing::warn!(error = %crate::reply::text(&error), "an executable was not thawed");
@@ -326,6 +349,7 @@ impl Executables {
             stops.spawn(async move { drop(executables.stop(&name, Some(grace)).await) });
         }
         stops.join_all().await;
+        self.shared.commands.all_ended().await;
     }
 
     /// Waits for the starts that are under way; there are no more once the zone is closing.

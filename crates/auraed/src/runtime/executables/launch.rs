@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn};
 use aurae_model::Executable;
-use rustix::process::{Gid, Uid};
-use tokio::net::unix::pipe;
 
+use super::LEAF_PREFIX;
+use super::attach::Attachable;
 use super::handle::StartError;
 use super::leaf::Leaf;
 use super::program::Program;
@@ -17,14 +17,15 @@ use super::state::RunStart;
 use crate::runtime::blocking;
 use crate::runtime::freezer::{Freezer, Passage};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
+use crate::runtime::stdio::{ProcessEnds, Stdio, Wanted};
 use crate::zone::parent::Parent;
 
 /// The soft limit of a workload's open files, as Linux has it: programs that use select(2) break with
 /// more, and those that want more raise it to the hard limit themselves.
-const WORKLOAD_OPEN_FILES: u64 = 1024;
+pub(in crate::runtime) const WORKLOAD_OPEN_FILES: u64 = 1024;
 
 /// The score of a workload, whatever the daemon's own is.
-const WORKLOAD_OOM_SCORE: &std::ffi::CStr = c"0";
+pub(in crate::runtime) const WORKLOAD_OOM_SCORE: &std::ffi::CStr = c"0";
 
 /// What every run in this zone is started with.
 #[derive(Debug)]
@@ -44,8 +45,7 @@ pub(super) struct Run {
     pub(super) leaf: Leaf,
     pub(super) pidfd: OwnedFd,
     pub(super) exit: ExitReceiver,
-    pub(super) stdout: pipe::Receiver,
-    pub(super) stderr: pipe::Receiver,
+    pub(super) stdio: Stdio,
 }
 
 impl Launcher {
@@ -66,18 +66,20 @@ impl Launcher {
             program: executable.program.arguments().swap_remove(0),
             errno,
         })?;
-        let leaf = Leaf::create(&self.cgroup, &executable.name)?;
-        let pipes = Pipes::open(executable)
-            .map_err(|source| StartError::Pipes { name: executable.name.clone(), source })?;
-        let (child, exit) = self.spawn(executable, &program, &leaf, &pipes)?;
+        let leaf = Leaf::create(&self.cgroup, format!("{LEAF_PREFIX}{}", executable.name))?;
+        let (stdio, ends) = Stdio::open(wanted(executable))
+            .map_err(|source| StartError::Stdio { name: executable.name.clone(), source })?;
+        let (child, exit) = self.spawn(executable, &program, &leaf, &ends)?;
+        drop(ends);
+        let controls = stdio.controls(self.reaper.clone(), child.pid);
         // Before anything is awaited: the numbers of a process that was reaped are nobody's.
         let start = RunStart {
             pid: child.pid.as_raw_nonzero().get(),
             numbers: self.parent.as_ref().map(|parent| parent.announce(child.pid)),
             started: SystemTime::now(),
+            attachable: controls.has_input().then(|| Arc::new(Attachable::new(controls))),
         };
-        let Pipes { stdout, stderr, .. } = pipes;
-        Ok(Run { start, leaf, pidfd: child.pidfd, exit, stdout, stderr })
+        Ok(Run { start, leaf, pidfd: child.pidfd, exit, stdio })
     }
 
     fn spawn(
@@ -85,7 +87,7 @@ impl Launcher {
         executable: &Executable,
         program: &Program,
         leaf: &Leaf,
-        pipes: &Pipes,
+        ends: &ProcessEnds,
     ) -> Result<(Child, ExitReceiver), StartError> {
         let spawn = Spawn {
             image: Image::Path(&program.path),
@@ -93,7 +95,8 @@ impl Launcher {
             environment: &program.environment,
             cgroup: Some(leaf.cgroup.as_fd()),
             namespaces: Namespaces::default(),
-            descriptors: &[pipes.null.as_fd(), pipes.stdout_end.as_fd(), pipes.stderr_end.as_fd()],
+            descriptors: &ends.descriptors(),
+            terminal: executable.terminal.is_some(),
             directory: Some(&program.directory),
             uid: executable.uid,
             gid: executable.gid,
@@ -109,31 +112,7 @@ impl Launcher {
     }
 }
 
-/// What an executable's first three descriptors are, and our ends of the last two.
-struct Pipes {
-    null: OwnedFd,
-    stdout: pipe::Receiver,
-    stdout_end: OwnedFd,
-    stderr: pipe::Receiver,
-    stderr_end: OwnedFd,
-}
-
-impl Pipes {
-    /// The pipes belong to the executable's user, who may want to open `/dev/stdout` once more.
-    fn open(executable: &Executable) -> std::io::Result<Self> {
-        let null = OwnedFd::from(std::fs::File::open("/dev/null")?);
-        let (stdout, stdout_end) = Self::pipe()?;
-        let (stderr, stderr_end) = Self::pipe()?;
-        let (uid, gid) = (executable.uid.map(Uid::from_raw), executable.gid.map(Gid::from_raw));
-        if uid.is_some() || gid.is_some() {
-            rustix::fs::fchown(&stdout_end, uid, gid)?;
-            rustix::fs::fchown(&stderr_end, uid, gid)?;
-        }
-        Ok(Self { null, stdout, stdout_end, stderr, stderr_end })
-    }
-
-    fn pipe() -> std::io::Result<(pipe::Receiver, OwnedFd)> {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
-    }
+fn wanted(executable: &Executable) -> Wanted {
+    let Executable { stdin, terminal, uid, gid, .. } = executable;
+    Wanted { stdin: *stdin, terminal: *terminal, uid: *uid, gid: *gid }
 }

@@ -1,30 +1,27 @@
-//! The leaf cgroup of one run of an executable.
+//! The leaf cgroup of one run of an executable, or of a command.
 
 use std::sync::Arc;
 
 use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::process;
-use aurae_model::ExecutableName;
 use rustix::process::Signal;
 
-use super::LEAF_PREFIX;
 use crate::runtime::cgroup::Watched;
 
-/// The leaf cgroup of one run of an executable; removed when dropped, by when it is empty.
+/// The leaf cgroup of one run of an executable, or of a command; removed when dropped, by when it is empty.
 #[derive(Debug)]
-pub(super) struct Leaf {
+pub(in crate::runtime) struct Leaf {
     parent: Arc<Cgroup>,
     name: String,
-    pub(super) cgroup: Cgroup,
-    pub(super) watched: Watched,
+    pub(in crate::runtime) cgroup: Cgroup,
+    pub(in crate::runtime) watched: Watched,
 }
 
 impl Leaf {
-    pub(super) fn create(
+    pub(in crate::runtime) fn create(
         parent: &Arc<Cgroup>,
-        name: &ExecutableName,
+        name: String,
     ) -> aurae_kernel::Result<Self> {
-        let name = format!("{LEAF_PREFIX}{name}");
         let cgroup = parent.create_child(&name)?;
         let remove = |error| {
             drop(parent.remove_child(&name));
@@ -40,7 +37,7 @@ impl Leaf {
     }
 
     /// Whether the OOM killer ended a process in it.
-    pub(super) fn oom_killed(&self) -> bool {
+    pub(in crate::runtime) fn oom_killed(&self) -> bool {
         let events = self.cgroup.read("memory.events").ok().flatten().unwrap_or_default();
         value(&events, "oom_kill") > 0
     }

@@ -20,6 +20,7 @@
 //! [`restarts`] whether there is a next run; the [`handle`] reads the state and sends commands. The
 //! output of all runs goes to one ring. While the zone is frozen, no run starts.
 
+mod attach;
 mod handle;
 mod launch;
 mod leaf;
@@ -28,7 +29,11 @@ mod restarts;
 mod runner;
 mod state;
 
+pub use attach::{AttachError, Attachment, Shown};
 pub use handle::{Executables, NoSuchExecutable, SignalError, StartError, Started};
+pub(super) use launch::{WORKLOAD_OOM_SCORE, WORKLOAD_OPEN_FILES};
+pub(super) use leaf::Leaf;
+pub(super) use program::Program;
 pub use state::{Outcome, Phase, Snapshot, Status};
 
 /// The leaf cgroup of an executable is this and its name.

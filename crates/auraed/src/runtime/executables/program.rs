@@ -1,14 +1,17 @@
-//! From an [`Executable`] to what `execve` takes.
+//! From an [`Executable`] or a [`Command`] to what `execve` takes.
 
 use std::ffi::CString;
 
 use aurae_kernel::Errno;
-use aurae_model::Executable;
+use aurae_model::{Command, Executable};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 
 /// `PATH` unless the executable's environment has one.
 pub(crate) const DEFAULT_PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// `TERM` where there is a terminal, unless the environment has one: what every terminal can do.
+const DEFAULT_TERM: &str = "xterm";
 
 /// Strings for `execve`.
 #[derive(Debug)]
@@ -20,33 +23,44 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Finds the program and makes the strings.
+    /// Finds an executable's program and makes the strings.
     ///
     /// # Errors
     /// What `execve` would say: `ENOENT` or `EACCES`; `EINVAL` for a NUL inside a string.
     pub(crate) fn resolve(executable: &Executable) -> Result<Self, Errno> {
-        let arguments = executable.program.arguments();
+        let environment = environment(&executable.env, executable.terminal.is_some())?;
+        Self::new(executable.program.arguments(), environment, &executable.working_directory)
+    }
+
+    /// As [`Self::resolve`], of a command.
+    pub(crate) fn of_command(command: &Command) -> Result<Self, Errno> {
+        let environment = environment(&command.env, command.terminal.is_some())?;
+        Self::new(command.arguments.clone(), environment, &command.working_directory)
+    }
+
+    fn new(
+        arguments: Vec<String>,
+        environment: Vec<CString>,
+        directory: &str,
+    ) -> Result<Self, Errno> {
         let first = arguments.first().ok_or(Errno::INVAL)?;
-        let search = executable
-            .env
-            .iter()
-            .rev()
-            .find_map(|(name, value)| (name == "PATH").then_some(value.as_str()));
-        let path = find(first, search.unwrap_or(DEFAULT_PATH))?;
-        let mut environment: Vec<CString> = Vec::with_capacity(executable.env.len() + 1);
-        if search.is_none() {
-            environment.push(text(format!("PATH={DEFAULT_PATH}"))?);
-        }
-        for (name, value) in &executable.env {
-            environment.push(text(format!("{name}={value}"))?);
-        }
+        let search = environment.iter().find_map(|text| text.to_str().ok()?.strip_prefix("PATH="));
         Ok(Self {
-            path: text(path)?,
+            path: text(find(first, search.unwrap_or(DEFAULT_PATH))?)?,
             arguments: arguments.into_iter().map(text).collect::<Result<_, _>>()?,
             environment,
-            directory: text(executable.working_directory.clone())?,
+            directory: text(directory.to_owned())?,
         })
     }
+}
+
+/// What was asked for, and what every program has.
+fn environment(env: &[(String, String)], terminal: bool) -> Result<Vec<CString>, Errno> {
+    let given = |name: &str| env.iter().any(|(other, _)| other == name);
+    let path = (!given("PATH")).then(|| format!("PATH={DEFAULT_PATH}"));
+    let term = (terminal && !given("TERM")).then(|| format!("TERM={DEFAULT_TERM}"));
+    let asked = env.iter().map(|(name, value)| format!("{name}={value}"));
+    path.into_iter().chain(term).chain(asked).map(text).collect()
 }
 
 fn text(string: String) -> Result<CString, Errno> {
@@ -89,5 +103,19 @@ mod tests {
         assert_eq!(find("no-such-program", DEFAULT_PATH), Err(Errno::NOENT));
         assert_eq!(find("passwd", "/etc"), Err(Errno::ACCESS));
         assert_eq!(find("", "/bin"), Err(Errno::NOENT));
+    }
+
+    #[test]
+    fn a_terminal_has_a_name_unless_one_is_given() {
+        let strings = |env: &[(&str, &str)], terminal| {
+            let env: Vec<_> =
+                env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            let strings = environment(&env, terminal).unwrap().into_iter();
+            strings.map(|text| text.into_string().unwrap()).collect::<Vec<_>>()
+        };
+        let path = format!("PATH={DEFAULT_PATH}");
+        assert_eq!(strings(&[], false), [path.as_str()]);
+        assert_eq!(strings(&[], true), [path.as_str(), "TERM=xterm"]);
+        assert_eq!(strings(&[("PATH", "/x"), ("TERM", "vt100")], true), ["PATH=/x", "TERM=vt100"]);
     }
 }

@@ -9,21 +9,19 @@ use aurae_kernel::process::{self, Exit};
 use aurae_kernel::{Errno, Error};
 use aurae_model::{Executable, StopPolicy};
 use rustix::process::Signal;
-use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::attach::Attachable;
 use super::launch::{Launcher, Run};
 use super::restarts::Restarts;
 use super::state::{Outcome, Phase, Status};
 use crate::runtime::cgroup::KILL_AGAIN;
 use crate::runtime::freezer::Passage;
 use crate::runtime::logs::{Channel, LineSplitter, LogRing};
+use crate::runtime::stdio::{READ_CHUNK, Source};
 
-/// Read from a pipe at once.
-const READ_CHUNK: usize = 16 * 1024;
-
-/// Read from a pipe whose tree is gone, at most: somebody outside the tree may hold the other end,
+/// Read from an output whose tree is gone, at most: somebody outside the tree may hold the other end,
 /// and go on writing.
 const MAX_REST: usize = 1 << 20;
 
@@ -157,8 +155,8 @@ impl Runner {
     /// Looks after a run until no process of its tree is left.
     async fn attend(&mut self, mut run: Run) -> Ended {
         let begun = Instant::now();
-        let mut stdout = Pump::new(Channel::Stdout);
-        let mut stderr = Pump::new(Channel::Stderr);
+        let mut stdout = Pump::new(Channel::Stdout, run.start.attachable.clone());
+        let mut stderr = Pump::new(Channel::Stderr, run.start.attachable.clone());
         let mut exited: Option<(Exit, SystemTime, Duration)> = None;
         let mut stopped = false;
         let mut kill_at: Option<Instant> = None;
@@ -170,8 +168,8 @@ impl Runner {
                 Some(command) = self.commands.recv() => Event::Commanded(command),
                 () = sleep_until(kill_at) => Event::GraceOver,
                 () = sleep_until(flush_at) => Event::Quiet,
-                () = stdout.pump(&run.stdout, &self.logs) => Event::Read,
-                () = stderr.pump(&run.stderr, &self.logs) => Event::Read,
+                () = stdout.pump(&run.stdio.stdout, &self.logs) => Event::Read,
+                () = stderr.pump(&run.stdio.stderr, &self.logs) => Event::Read,
             };
             match event {
                 Event::Exited(exit) => {
@@ -211,12 +209,16 @@ impl Runner {
                 }
             }
         }
-        stdout.finish(&run.stdout, &self.logs);
-        stderr.finish(&run.stderr, &self.logs);
+        stdout.finish(&run.stdio.stdout, &self.logs);
+        stderr.finish(&run.stdio.stderr, &self.logs);
         let oom_killed = run.leaf.oom_killed();
         let (exit, ended, ran) =
             exited.unwrap_or_else(|| (UNKNOWN_END, SystemTime::now(), begun.elapsed()));
-        Ended { outcome: Outcome { exit, oom_killed, ended }, ran, stopped }
+        let outcome = Outcome { exit, oom_killed, ended };
+        if let Some(attachable) = &run.start.attachable {
+            attachable.close(outcome);
+        }
+        Ended { outcome, ran, stopped }
     }
 
     fn move_to(&self, phase: Phase) {
@@ -263,30 +265,31 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-/// Moves bytes from a pipe to the log.
+/// Moves bytes from an output to the log, and to those who are attached.
 struct Pump {
     channel: Channel,
+    attachable: Option<Arc<Attachable>>,
     splitter: LineSplitter,
     open: bool,
 }
 
 impl Pump {
-    fn new(channel: Channel) -> Self {
-        Self { channel, splitter: LineSplitter::default(), open: true }
+    fn new(channel: Channel, attachable: Option<Arc<Attachable>>) -> Self {
+        Self { channel, attachable, splitter: LineSplitter::default(), open: true }
     }
 
-    /// Takes what is there, once something is; never answers once the pipe has ended.
-    async fn pump(&mut self, pipe: &pipe::Receiver, logs: &LogRing) {
-        if !self.open || pipe.readable().await.is_err() {
+    /// Takes what is there, once something is; never answers once the output has ended.
+    async fn pump(&mut self, output: &Source, logs: &LogRing) {
+        if !self.open || output.readable().await.is_err() {
             return pending().await;
         }
-        self.take(pipe, logs);
+        self.take(output, logs);
     }
 
     /// Reads once.
-    fn take(&mut self, pipe: &pipe::Receiver, logs: &LogRing) {
+    fn take(&mut self, output: &Source, logs: &LogRing) {
         let mut chunk = [0; READ_CHUNK];
-        match pipe.try_read(&mut chunk) {
+        match output.try_read(&mut chunk) {
             Ok(0) => self.open = false,
             Ok(count) => self.log(chunk.get(..count).unwrap_or_default(), logs),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -297,13 +300,13 @@ impl Pump {
         }
     }
 
-    /// Takes the rest of a pipe that nobody of the tree writes to any more. It asks the kernel, not
+    /// Takes the rest of an output that nobody of the tree writes to any more. It asks the kernel, not
     /// the runtime, which may not have heard yet that there is a rest.
-    fn finish(&mut self, pipe: &pipe::Receiver, logs: &LogRing) {
+    fn finish(&mut self, output: &Source, logs: &LogRing) {
         let mut chunk = [0; READ_CHUNK];
         let mut rest = 0;
         while rest < MAX_REST
-            && let Ok(count @ 1..) = rustix::io::read(pipe, &mut chunk)
+            && let Ok(count @ 1..) = output.read_now(&mut chunk)
         {
             self.log(chunk.get(..count).unwrap_or_default(), logs);
             rest += count;
@@ -317,6 +320,9 @@ impl Pump {
     }
 
     fn log(&mut self, bytes: &[u8], logs: &LogRing) {
+        if let Some(attachable) = &self.attachable {
+            attachable.show(self.channel, bytes);
+        }
         self.splitter.push(bytes, |line, partial| logs.push(self.channel, line, partial));
     }
 }

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 use aurae_kernel::process::Exit;
 
+use super::attach::Attachable;
+
 use crate::zone::parent::Numbers;
 
 /// An executable as it was at one moment.
@@ -53,6 +55,8 @@ pub struct RunStart {
     pub numbers: Option<Numbers>,
     /// When it was started.
     pub started: SystemTime,
+    /// What those who attach to it share; `None`: it has no input.
+    pub(super) attachable: Option<Arc<Attachable>>,
 }
 
 /// What an executable is doing.

@@ -8,7 +8,7 @@ use aurae_proto::cells as wire;
 
 use super::place::known;
 use crate::runtime::cells::{CellNode, CellState, CellView, Pressure, PressureLine, Traits, Usage};
-use crate::runtime::executables::{Phase, Snapshot};
+use crate::runtime::executables::{Outcome, Phase, Snapshot};
 
 pub(super) fn inspection(
     (view, usage, controllers): (CellView, Usage, Vec<String>),
@@ -152,13 +152,7 @@ pub(super) fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
         pid: status.run.pid,
         start_time: Some(timestamp(status.run.started)),
         end_time: outcome.map(|outcome| timestamp(outcome.ended)),
-        exit_status: outcome.map(|outcome| wire::ExitStatus {
-            reason: Some(match outcome.exit {
-                Exit::Code(code) => wire::exit_status::Reason::Code(code),
-                Exit::Signal(signal) => wire::exit_status::Reason::Signal(signal),
-            }),
-            oom_killed: outcome.oom_killed,
-        }),
+        exit_status: outcome.map(exit_status),
         description: facts.description.clone(),
         args: facts.arguments.clone(),
         uid: facts.uid,
@@ -167,6 +161,14 @@ pub(super) fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
         next_start_time: next_start.map(timestamp),
         outer_pids: known(status.run.numbers.as_ref()),
     }
+}
+
+pub(super) fn exit_status(outcome: Outcome) -> wire::ExitStatus {
+    let reason = match outcome.exit {
+        Exit::Code(code) => wire::exit_status::Reason::Code(code),
+        Exit::Signal(signal) => wire::exit_status::Reason::Signal(signal),
+    };
+    wire::ExitStatus { reason: Some(reason), oom_killed: outcome.oom_killed }
 }
 
 fn timestamp(time: SystemTime) -> prost_types::Timestamp {

@@ -7,6 +7,7 @@ mod copy;
 mod life;
 mod messages;
 mod place;
+mod session;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ pub use life::Unfinished;
 use messages::{executable, graph_node, inspection};
 pub use place::ProcessUnknown;
 use place::{Place, client, from_zone, outside, started_outside, told};
+pub use session::Unwatched;
 
 /// The daemon's own zone: what an unset cell name means.
 #[derive(Clone, Debug)]
@@ -254,7 +256,7 @@ impl CellService for CellApi {
         &self,
         request: Request<Streaming<wire::CellServiceExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
-        Err(not_yet("Exec", request))
+        session::exec(self, request).await
     }
 
     type AttachStream = Answers<wire::CellServiceAttachResponse>;
@@ -263,7 +265,7 @@ impl CellService for CellApi {
         &self,
         request: Request<Streaming<wire::CellServiceAttachRequest>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        Err(not_yet("Attach", request))
+        session::attach(self, request).await
     }
 
     async fn copy_in(
