@@ -3,14 +3,18 @@
 //! The commands of the API are derived from its descriptors at run time: a new field of a request
 //! is a new flag, a new RPC a new command, with no line here. `run`, `logs`, `cp` and `pki` are
 //! made by hand.
+//! is a new flag, a new RPC a new command, with no line here. `run`, `exec`, `attach`,
+//! `logs` and `pki` are made by hand.
 
 #![forbid(unsafe_code)]
 
 mod api;
+mod attach;
 mod call;
 mod commands;
 mod cp;
 mod derive;
+mod exec;
 mod failure;
 mod interrupts;
 mod logs;
@@ -19,6 +23,7 @@ mod output;
 mod pki;
 mod render;
 mod run;
+mod session;
 mod settings;
 mod units;
 
@@ -90,6 +95,8 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         manual::MAN => manual::man(matches),
         run::NAME => on_runtime(run::execute(api, matches, &Settings::from_matches(matches))),
         cp::NAME => on_runtime(cp::execute(matches, &Settings::from_matches(matches))),
+        exec::NAME => on_runtime(exec::execute(matches, &Settings::from_matches(matches))),
+        attach::NAME => on_runtime(attach::execute(matches, &Settings::from_matches(matches))),
         logs::NAME => on_runtime(logs::execute(api, matches, &Settings::from_matches(matches))),
         group => {
             let command = matches.subcommand();
@@ -105,11 +112,14 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
 }
 
 fn on_runtime(work: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(format!("failed to start the runtime: {error}")))?
-        .block_on(work)
+        .map_err(|error| Failure::new(format!("failed to start the runtime: {error}")))?;
+    let outcome = runtime.block_on(work);
+    // A write to an output that nobody reads any more is not waited for.
+    runtime.shutdown_background();
+    outcome
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -317,6 +317,70 @@ fn a_run_frees_the_cell_even_if_nobody_hears_how_it_ended() {
     assert_eq!(bed.fake.called().last().unwrap(), "Free");
 }
 
+#[test]
+fn exec_shows_what_comes_and_exits_as_the_command_did() {
+    let bed = Bed::new();
+    let mut child = bed
+        .aer(&["exec", "-i", "--user", "7:8", "web/api", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"hello\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(3), &b"ready\nhello\n"[..]));
+    let [call] = bed.fake.calls().try_into().unwrap();
+    for part in ["cells/web/cells/api", "uid: Some(7), gid: Some(8), stdin: true", "[\"cat\"]"] {
+        assert!(call.contains(part), "{part} is not in {call}");
+    }
+}
+
+#[test]
+fn exec_passes_signals_on() {
+    let bed = Bed::new();
+    let mut child = start_until(&bed, &["exec", "web", "--", "sleep"], "ready\n");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(stderr_of(&mut child), "note: the command was ended by SIGTERM\n");
+}
+
+#[test]
+fn an_end_that_is_not_told_is_no_success() {
+    let output = Bed::new().run(&["exec", "web", "--", "sudden"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(output.stderr, b"error: the node does not say how it ended\n");
+}
+
+#[test]
+fn a_terminal_is_raw_meanwhile_and_as_before_afterwards() {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    let bed = Bed::new();
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let ours = openpt(flags).unwrap();
+    unlockpt(&ours).unwrap();
+    let theirs = ioctl_tiocgptpeer(&ours, flags).unwrap();
+    let end = || Stdio::from(theirs.try_clone().unwrap());
+    let before = tcgetattr(&theirs).unwrap();
+    let mut child = bed
+        .aer(&["exec", "-it", "web", "--", "sh"])
+        .stdin(end())
+        .stdout(end())
+        .stderr(end())
+        .spawn()
+        .unwrap();
+    let mut shown = String::new();
+    while !shown.contains("rows: 24") {
+        let mut chunk = [0; 512];
+        let count = rustix::io::read(&ours, &mut chunk).unwrap();
+        shown.push_str(&String::from_utf8_lossy(&chunk[..count]));
+    }
+    assert!(!tcgetattr(&theirs).unwrap().local_modes.contains(LocalModes::ICANON), "{shown}");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{shown}");
+    assert_eq!(tcgetattr(&theirs).unwrap().local_modes, before.local_modes);
+}
+
 /// Starts a command, and waits until it wrote that line.
 fn start_until(bed: &Bed, arguments: &[&str], expected: &str) -> Child {
     let mut child =
@@ -347,6 +411,8 @@ fn help_is_what_the_proto_files_say() {
             &["observe", "--help"],
             &["health", "check", "-h"],
             &["run", "-h"],
+            &["exec", "-h"],
+            &["attach", "-h"],
             &["logs", "-h"],
             &["cp", "--help"],
             &["pki", "init", "--help"],

@@ -309,11 +309,43 @@ impl CellService for Fake {
 
     type ExecStream = BoxStream<CellServiceExecResponse>;
 
+    /// Says back what it is told, until the input ends or a signal comes. `sudden` ends without a word.
     async fn exec(
         &self,
-        _: Request<tonic::Streaming<CellServiceExecRequest>>,
+        request: Request<tonic::Streaming<CellServiceExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
-        Err(Status::unimplemented("this fake has no exec"))
+        use cell_service_exec_request::Message as To;
+        use cell_service_exec_response::Message as From;
+        let zone = request.metadata().get("aurae-zone").cloned();
+        let mut messages = request.into_inner();
+        let Some(To::Start(start)) = messages.message().await?.and_then(|first| first.message)
+        else {
+            return Err(Status::failed_precondition("Field = start; Must be the first message"));
+        };
+        let sudden = start.args == ["sudden"];
+        self.note("Exec", Request::new((start, zone)));
+        let answers = messages.map(|message| {
+            let ended =
+                |reason| From::ExitStatus(ExitStatus { reason: Some(reason), oom_killed: false });
+            Ok(match message?.message {
+                Some(To::Stdin(bytes)) => From::Stdout(bytes),
+                Some(To::StdinEnd(_)) => ended(Reason::Code(3)),
+                Some(To::Signal(signal)) => ended(Reason::Signal(signal)),
+                Some(To::Resize(size)) => From::Stderr(format!("{size:?}").into()),
+                Some(To::Start(_)) | None => return Err(Status::failed_precondition("no")),
+            })
+        });
+        let begun = iter([
+            Ok(From::Started(ExecStarted { pid: 7 })),
+            Ok(From::Stdout(bytes::Bytes::from_static(b"ready\n"))),
+        ]);
+        let answers: BoxStream<From> = match sudden {
+            true => Box::pin(begun),
+            false => Box::pin(begun.chain(answers)),
+        };
+        Ok(Response::new(Box::pin(answers.map(|message| {
+            message.map(|message| CellServiceExecResponse { message: Some(message) })
+        }))))
     }
 
     type AttachStream = BoxStream<CellServiceAttachResponse>;
