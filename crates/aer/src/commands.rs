@@ -7,8 +7,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 use crate::api::{Api, Group, Rpc, paragraphs, summary};
-use crate::{cp, derive, logs, manual, pki, run, settings};
-use crate::{attach, derive, exec, logs, manual, pki, run, settings};
+use crate::{attach, cp, derive, exec, logs, manual, pki, run, settings};
 
 /// What of the tree is built in full.
 pub(crate) enum Extent {
@@ -41,8 +40,7 @@ pub(crate) fn root(api: &Api, extent: &Extent) -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about("Drives Aurae nodes from the command line")
         .long_about(
-            "Drives Aurae nodes from the command line.\n\nThe commands of the groups are the calls of the API; `run`, `logs`, `cp` and `pki` are made by hand on top of it.",
-            "Drives Aurae nodes from the command line.\n\nThe commands of the groups are the calls of the API; `run`, `exec`, `attach`, `logs` and `pki` are made by hand on top of it.",
+            "Drives Aurae nodes from the command line.\n\nThe commands of the groups are the calls of the API; `run`, `exec`, `attach`, `logs`, `cp` and `pki` are made by hand on top of it.",
         )
         .after_help("`aer GROUP --help` lists the commands of a group, `aer GROUP COMMAND --help` their arguments.")
         .subcommand_required(true)

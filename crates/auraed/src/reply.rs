@@ -18,9 +18,8 @@ use crate::route::{BadZone, ZoneLost};
 use crate::runtime::cells::{
     AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls, UpdateError,
 };
-use crate::runtime::copies::TooManyCopies;
-use crate::runtime::executables::{NoSuchExecutable, SignalError, StartError};
 use crate::runtime::commands::CommandError;
+use crate::runtime::copies::TooManyCopies;
 use crate::runtime::executables::{AttachError, NoSuchExecutable, SignalError, StartError};
 use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};

@@ -7,6 +7,9 @@ use vm_tests::{Api, Node, cell, eventually, soon};
 const CYCLES: u32 = 1000;
 /// From which one on memory is compared: before, caches and pools fill.
 const SETTLED: u32 = 200;
+/// The same for trees, which take longer.
+const TREE_CYCLES: u32 = 150;
+const TREE_SETTLED: u32 = 50;
 /// By how much the daemon's private memory may have grown from [`SETTLED`] to the end, in KiB.
 const GROWTH_LIMIT_KIB: u64 = 1024;
 /// How many cells are alive while the memory of an idle one is measured.
@@ -54,16 +57,40 @@ async fn cycle(api: &Api) {
     api.free("cycle").await;
 }
 
+/// A tree three deep comes, runs something at its bottom, and goes with its top.
+async fn tree_cycle(api: &Api) {
+    for name in ["tree", "tree/mid", "tree/mid/low"] {
+        api.allocate(Cell { isolate_process: true, ..cell(name) }).await;
+    }
+    api.start("tree/mid/low", "it", "echo hello").await;
+    api.wait("tree/mid/low", "it").await;
+    api.free("tree").await;
+}
+
+/// How many cycles there are: [`CYCLES`], or what `AURAE_CYCLES` says.
+fn cycles(usual: u32) -> u32 {
+    std::env::var("AURAE_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 #[tokio::test]
 async fn a_thousand_cycles_leave_nothing_behind() {
+    nothing_is_left_after(cycles(CYCLES), SETTLED, cycle).await;
+}
+
+#[tokio::test]
+async fn cycles_over_a_tree_leave_nothing_behind() {
+    nothing_is_left_after(cycles(TREE_CYCLES), TREE_SETTLED, tree_cycle).await;
+}
+
+async fn nothing_is_left_after(cycles: u32, settled: u32, cycle: impl AsyncFn(&Api)) {
     let node = Node::alone().await;
     let api = node.api().await;
-    for _ in 0..SETTLED {
+    for _ in 0..settled {
         soon("a cycle", cycle(&api)).await;
     }
     let before = leftovers(&api).await;
     let memory_before = private_kib(&api, 1).await;
-    for _ in SETTLED..CYCLES {
+    for _ in settled..cycles {
         soon("a cycle", cycle(&api)).await;
     }
     let memory_after = private_kib(&api, 1).await;
@@ -73,7 +100,9 @@ async fn a_thousand_cycles_leave_nothing_behind() {
         (after == before).then_some(after)
     })
     .await;
-    println!("private memory of pid 1: {memory_before} KiB, then {memory_after} KiB; {after:?}");
+    println!(
+        "{cycles} cycles; private memory of pid 1: {memory_before} KiB, then {memory_after} KiB; {after:?}"
+    );
     assert_eq!(after.zombies, 0);
     let grown = memory_after.saturating_sub(memory_before);
     assert!(grown < GROWTH_LIMIT_KIB, "pid 1 grew by {grown} KiB");

@@ -16,6 +16,7 @@ mod logs;
 mod machine;
 mod power;
 mod restarts;
+mod routing;
 mod sessions;
 mod tls;
 mod update;

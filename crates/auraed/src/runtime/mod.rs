@@ -3,8 +3,8 @@
 pub mod base;
 pub mod cells;
 pub mod cgroup;
-pub mod copies;
 pub mod commands;
+pub mod copies;
 pub mod executables;
 pub mod freezer;
 pub mod logs;

@@ -41,6 +41,7 @@ use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::service::Api;
 use crate::service::cells::{CellApi, OwnZone};
+use crate::service::discovery::Discovery;
 use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::shutdown::{Intent, Shutdown};
@@ -149,7 +150,7 @@ fn api(own: OwnZone, workloads: Workloads, shutdown: Shutdown) -> Api {
     // A controller list that cannot be read is told as none.
     let controllers = own.cgroup.controllers().unwrap_or_else(|_| BTreeSet::new());
     let machine = Machine::new(Role::Zone, controllers, shutdown);
-    let mut api = Api::default();
+    let mut api = Api::default().with(Discovery::service(Status::default()));
     if let Some(cells) = workloads.cells.clone() {
         let cells = CellApi::new(own, workloads.executables.clone(), cells);
         api = api.with(CellServiceServer::new(cells));

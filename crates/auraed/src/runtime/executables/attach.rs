@@ -65,7 +65,7 @@ pub struct Attachment {
 
 /// One run of an executable, for those who attach to it.
 #[derive(Debug)]
-pub struct Attachable {
+pub(super) struct Attachable {
     state: Mutex<State>,
 }
 
