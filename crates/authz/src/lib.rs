@@ -10,8 +10,8 @@
 //! **Invariant**: only [`authorize`] makes a permit, so code that takes one cannot be reached without.
 //! No I/O, no clock: a decision depends on its arguments alone.
 //!
-//! For now everybody that has a principal is admitted: the node's certificate authority decides who
-//! that is.
+//! For now everybody whom the node's certificate authority signed may do everything. An executable that
+//! asks the zone it runs in may read that zone, and nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -74,11 +74,31 @@ fn on(resource: Option<&str>) -> String {
     resource.map(|resource| format!(" on {resource}")).unwrap_or_default()
 }
 
+/// What only reads, and only what belongs to the zone that answers.
+const READS: [&str; 13] = [
+    "/aurae.cells.v0.CellService/Inspect",
+    "/aurae.cells.v0.CellService/List",
+    "/aurae.cells.v0.CellService/Wait",
+    "/aurae.cells.v0.CellService/Watch",
+    "/aurae.discovery.v0.DiscoveryService/Discover",
+    "/aurae.node.v0.NodeService/Info",
+    "/aurae.observe.v0.ObserveService/GetAuraeDaemonLogStream",
+    "/aurae.observe.v0.ObserveService/GetExecutableLogs",
+    "/aurae.observe.v0.ObserveService/GetPosixSignalsStream",
+    "/aurae.observe.v0.ObserveService/GetSubProcessStream",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/List",
+    "/grpc.health.v1.Health/Watch",
+];
+
 /// Decides whether `principal` may do `action` at all.
 ///
 /// # Errors
 /// It may not.
 pub fn authorize(principal: &Principal, action: Action) -> Result<Permit, Denied> {
+    if principal.form() == Form::Executable && !READS.contains(&action.as_str()) {
+        return Err(Denied { principal: principal.clone(), action, resource: None });
+    }
     Ok(Permit { principal: principal.clone(), action, resource: AnyResource })
 }
 
@@ -89,6 +109,9 @@ impl Permit {
     /// It does not.
     pub fn narrow<R: Resource>(self, resource: R) -> Result<Permit<R>, Denied> {
         let Self { principal, action, resource: AnyResource } = self;
+        if principal.form() == Form::Executable && !resource.is_own() {
+            return Err(Denied { principal, action, resource: Some(resource.name()) });
+        }
         Ok(Permit { principal, action, resource })
     }
 }
@@ -127,6 +150,19 @@ mod tests {
         assert_eq!(permit.principal(), &principal);
         assert_eq!(permit.action(), &action);
         assert_eq!(permit.into_resource(), Node);
+    }
+
+    #[test]
+    fn an_executable_reads_its_own_zone_and_does_nothing_else() {
+        let executable = Principal::executable("executables/nginx");
+        let inspect = || Action::new("/aurae.cells.v0.CellService/Inspect");
+        let cell = aurae_model::CellPath::parse("inner", "f").unwrap();
+        assert!(authorize(&executable, inspect()).unwrap().narrow(Node).is_ok());
+        assert!(authorize(&executable, inspect()).unwrap().narrow(None::<_>.or(Some(cell))).is_err());
+        for action in ["Free", "Start", "Exec", "CopyOut", "Freeze", "Update", "Unheard"] {
+            let action = Action::new(&format!("/aurae.cells.v0.CellService/{action}"));
+            assert!(authorize(&executable, action.clone()).is_err(), "{action}");
+        }
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub enum Form {
     Serial,
     /// The daemon above a zone, on the zone's own socket.
     Parent,
+    /// An executable of a zone, on the socket that its zone gave it.
+    Executable,
 }
 
 impl Form {
@@ -31,6 +33,7 @@ impl Form {
             Self::CommonName => "common-name",
             Self::Serial => "serial",
             Self::Parent => "parent",
+            Self::Executable => "executable",
         }
     }
 }
@@ -83,6 +86,12 @@ impl Principal {
     #[must_use]
     pub fn parent() -> Self {
         Self::new(Form::Parent, "parent")
+    }
+
+    /// An executable of a zone, by its resource name: `executables/nginx`.
+    #[must_use]
+    pub fn executable(name: &str) -> Self {
+        Self::new(Form::Executable, name)
     }
 
     fn new(form: Form, name: &str) -> Self {

@@ -6,6 +6,9 @@ use aurae_model::{CellPath, ExecutableName};
 pub trait Resource {
     /// The name, `cells/web/cells/api` for example.
     fn name(&self) -> String;
+
+    /// Whether it is of the zone that answers, not of one inside it.
+    fn is_own(&self) -> bool;
 }
 
 /// The node, or the zone, of the daemon that answers.
@@ -16,11 +19,19 @@ impl Resource for Node {
     fn name(&self) -> String {
         "node".into()
     }
+
+    fn is_own(&self) -> bool {
+        true
+    }
 }
 
 impl Resource for CellPath {
     fn name(&self) -> String {
         format!("cells/{}", self.to_string().replace('/', "/cells/"))
+    }
+
+    fn is_own(&self) -> bool {
+        false
     }
 }
 
@@ -40,12 +51,20 @@ impl Resource for Executable {
             None => format!("executables/{}", self.name),
         }
     }
+
+    fn is_own(&self) -> bool {
+        self.cell.is_none()
+    }
 }
 
 /// A cell, or the daemon that answers itself.
 impl Resource for Option<CellPath> {
     fn name(&self) -> String {
         self.as_ref().map_or_else(|| Node.name(), Resource::name)
+    }
+
+    fn is_own(&self) -> bool {
+        self.is_none()
     }
 }
 

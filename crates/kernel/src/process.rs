@@ -1,6 +1,6 @@
 //! Processes: their end, their signals, and what a process says of itself.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::process::{
@@ -70,6 +70,53 @@ pub fn open_pidfd(pid: Pid) -> Result<OwnedFd> {
     rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)
         .context(|| format!("open process {}", pid.as_raw_nonzero()))
 }
+
+/// The process that connected a unix socket, as this pid namespace numbers it, and its pidfd
+/// (`SO_PEERPIDFD`, Linux 6.5). Before, the pidfd is that of whoever has the number now.
+///
+/// # Errors
+/// `ESRCH` when it has ended or is not of this pid namespace, or what else the kernel says.
+pub fn peer(socket: BorrowedFd<'_>) -> Result<(Pid, OwnedFd)> {
+    let operation = "ask who connected a socket";
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    socket_option(socket, libc::SO_PEERCRED, &mut credentials)
+        .map_err(|error| Error::from_io(operation, &error))?;
+    // A peer outside of the pid namespace has the number 0.
+    let pid = Pid::from_raw(credentials.pid).ok_or_else(|| Error::new(operation, Errno::SRCH))?;
+    let mut number: libc::c_int = -1;
+    match socket_option(socket, SO_PEERPIDFD, &mut number) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(()) => Ok((pid, unsafe { OwnedFd::from_raw_fd(number) })),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOPROTOOPT) => {
+            Ok((pid, open_pidfd(pid)?))
+        }
+        Err(error) => Err(Error::from_io(operation, &error)),
+    }
+}
+
+/// Reads an option of a socket into `value`, whose type is the option's.
+fn socket_option<T: Copy>(
+    socket: BorrowedFd<'_>,
+    option: libc::c_int,
+    value: &mut T,
+) -> std::io::Result<()> {
+    let mut length = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, which `value` has, and any bytes are valid in
+    // the integers that it is made of.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            std::ptr::from_mut(value).cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// `asm-generic/socket.h`.
+const SO_PEERPIDFD: libc::c_int = 77;
 
 /// Sends a signal to the process behind a pidfd: never to another one that got its number.
 ///

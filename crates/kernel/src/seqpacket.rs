@@ -41,7 +41,8 @@ pub struct Message {
 }
 
 impl Line {
-    /// Makes both ends. They are close-on-exec and do not block.
+    /// Makes both ends: the parent's, which is told of processes, and the zone's, which is not (the
+    /// parent has no number there). They are close-on-exec and do not block.
     ///
     /// # Errors
     /// What the kernel says.
@@ -53,10 +54,8 @@ impl Line {
             None,
         )
         .context(|| "make a socket pair")?;
-        for end in [&ours, &theirs] {
-            rustix::net::sockopt::set_socket_passcred(end, true)
-                .context(|| "ask for credentials on a socket")?;
-        }
+        rustix::net::sockopt::set_socket_passcred(&ours, true)
+            .context(|| "ask for credentials on a socket")?;
         Ok((Self { socket: ours }, Self { socket: theirs }))
     }
 

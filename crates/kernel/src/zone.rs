@@ -158,6 +158,18 @@ pub fn mount_cgroup() -> Result<()> {
     mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, None).context(|| "mount /sys/fs/cgroup")
 }
 
+/// Mounts an empty file system for the socket of the zone's API, in this mount namespace.
+///
+/// # Errors
+/// What the kernel says.
+pub fn mount_api_directory(directory: &str) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Error::from_io(format!("make {directory}"), &error))?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("aurae", directory, "tmpfs", flags, c"mode=0755,size=64k")
+        .context(|| format!("mount {directory}"))
+}
+
 /// Takes off what is mounted on `/sys/fs/cgroup` in this mount namespace.
 ///
 /// # Errors

@@ -249,10 +249,11 @@ impl Attached {
 
     async fn expect(&mut self, text: &str) {
         while !String::from_utf8_lossy(&self.shown).contains(text) {
-            match self.next().await {
-                Some(FromExecutable::Stdout(bytes)) => self.shown.extend(bytes),
-                other => panic!("{other:?} before {text}"),
-            }
+            let next = self.next().await;
+            let Some(FromExecutable::Stdout(bytes)) = &next else {
+                unreachable!("{next:?} before {text}")
+            };
+            self.shown.extend(bytes);
         }
         self.shown.clear();
     }

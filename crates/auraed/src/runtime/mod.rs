@@ -12,6 +12,7 @@ pub mod node;
 pub mod output;
 pub mod reaper;
 pub mod stdio;
+pub mod thread;
 
 use std::time::Duration;
 

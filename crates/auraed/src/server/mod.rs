@@ -20,6 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aurae_authz::Principal;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -64,6 +65,15 @@ pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, 
     };
     if let Err(error) = outcome {
         tracing::debug!(error = crate::reply::text(&error), "the connection to the parent is lost");
+    }
+}
+
+/// Serves a connection of an executable to the daemon of its own zone, until it ends.
+pub async fn serve_inside(stream: UnixStream, route: Route, principal: Principal) {
+    let peer = principal.name().to_owned();
+    let service = Gate::new(route).admit(principal, peer);
+    if let Err(error) = http().serve_connection(TokioIo::new(stream), service).await {
+        tracing::debug!(error = crate::reply::text(&error), "an executable's connection is lost");
     }
 }
 

@@ -12,6 +12,7 @@
 //! telemetry: each would cost every zone private memory (`docs/performance.md` has the figures).
 
 mod above;
+mod inside;
 pub mod line;
 pub mod parent;
 pub mod protocol;
@@ -132,6 +133,9 @@ async fn serve(
     let shutdown = Shutdown::default();
     let own = OwnZone { name: own_name(config), cgroup };
     let route = Route::new(api(own, workloads.clone(), shutdown.clone()), workloads.cells.clone());
+    if config.api_socket {
+        inside::listen(route.clone())?;
+    }
     let above = Above::new(line, stream, door, parent, route, shutdown.clone())?;
     end_when_told(above, &workloads, &shutdown).await
 }

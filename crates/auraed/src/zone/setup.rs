@@ -3,6 +3,7 @@
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::{Errno, Error, Result, process, zone};
 
+use super::inside;
 use super::protocol::Config;
 use crate::runtime::cells::DAEMON_LEAF;
 
@@ -28,6 +29,10 @@ const STEPS: &[Step] = &[
         run: |_, _| zone::mount_sys(),
     },
     Step { wanted: isolates_process, run: |_, _| mount_cgroup() },
+    Step {
+        wanted: |config| config.api_socket,
+        run: |_, _| zone::mount_api_directory(inside::DIRECTORY),
+    },
     Step { wanted: |config| config.isolate_network, run: |_, _| zone::loopback_up() },
     Step { wanted: always, run: |_, cgroup| enter_leaf(cgroup) },
     Step { wanted: always, run: |_, _| protect_from_oom() },

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::{Errno, Error};
 use aurae_model::{CellName, CellPath, Limits, MAX_DEPTH};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
@@ -21,6 +22,7 @@ use super::usage::Usage;
 use crate::runtime::cgroup::Watched;
 use crate::runtime::freezer::Passage;
 use crate::runtime::reaper::Reaper;
+use crate::runtime::thread::on_thread;
 use crate::server::{MAX_ZONE_STREAMS, RESERVED_STREAMS};
 use crate::zone::parent::Parent;
 
@@ -393,11 +395,9 @@ impl Cells {
     pub(super) async fn remove_cgroup(&self, name: &CellName) -> aurae_kernel::Result<()> {
         self.shared.reaper.reap();
         let (cells, name) = (self.clone(), name.clone());
-        let removing = tokio::task::spawn_blocking(move || {
-            cells.shared.settings.cgroup.remove_child(name.as_str())
-        });
-        // Not run: the daemon ends.
-        removing.await.unwrap_or(Ok(()))
+        let removed =
+            on_thread(move || cells.shared.settings.cgroup.remove_child(name.as_str())).await;
+        removed.unwrap_or_else(|| Err(Error::new("remove a cell's cgroup", Errno::IO)))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -22,6 +22,7 @@ use super::notes::{Standing, Traits};
 use super::runner::{Daemon, End};
 use crate::runtime::cgroup::Watched;
 use crate::runtime::reaper::{ExitReceiver, Reaper};
+use crate::runtime::thread::on_thread;
 use crate::zone::line::receive;
 use crate::zone::protocol::{Config, Event, Report, VERSION};
 
@@ -94,9 +95,9 @@ async fn populate(
     };
     let ready = async {
         // The call blocks until the daemon was executed, for long where the cell's limits hold it up.
-        let (_child, exit) = tokio::task::spawn_blocking(move || birth.give())
+        let (_child, exit) = on_thread(move || birth.give())
             .await
-            .map_err(|panic| not_ready(path, panic.to_string()))?
+            .ok_or_else(|| not_ready(path, "its start panicked".into()))?
             .map_err(|source| AllocateError::Spawn { cell: path.clone(), source })?;
         await_ready(path, &line).await?;
         Standing::Live.note(cgroup)?;

@@ -415,3 +415,31 @@ async fn shutdown_lets_streams_end_and_then_cuts() {
         tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = stream.message().await {} });
     end.await.expect("the connection was cut");
 }
+
+#[tokio::test]
+async fn an_executable_may_read_its_zone_and_change_nothing() {
+    let machine = Machine::new(Role::Zone, BTreeSet::new(), Shutdown::default());
+    let api = Api::default()
+        .with(Discovery::service(Health::default()))
+        .with(NodeApi::service(machine, Health::default()));
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let principal = Principal::executable("executables/nginx");
+    tokio::spawn(serve_inside(theirs, Route::new(api, None), principal));
+    let mut ours = Some(TokioIo::new(ours));
+    let connector = tower::service_fn(move |_| {
+        let gone = || io::Error::from(io::ErrorKind::NotConnected);
+        std::future::ready(ours.take().ok_or_else(gone))
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://zone");
+    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+
+    let mut discovery = DiscoveryServiceClient::new(channel.clone());
+    assert!(discovery.discover(DiscoverRequest {}).await.is_ok());
+    let mut node = NodeServiceClient::new(channel.clone());
+    let denied = node.power_off(PowerOffRequest {}).await.unwrap_err();
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
+    assert!(denied.message().contains("executables/nginx may not call"), "{denied}");
+    let mut elsewhere = tonic::Request::new(DiscoverRequest {});
+    elsewhere.metadata_mut().insert("aurae-zone", "cells/inner".parse().unwrap());
+    assert!(discovery.discover(elsewhere).await.is_err());
+}
