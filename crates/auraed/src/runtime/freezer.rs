@@ -171,3 +171,43 @@ impl Drop for Passage {
         self.gate.send_modify(|gate| gate.passing -= 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Of a zone without leaves: any directory is one.
+    fn freezer(directory: &std::path::Path) -> Freezer {
+        let cgroup = Cgroup::open(directory, std::path::Path::new("")).unwrap();
+        Freezer::new(Arc::new(cgroup))
+    }
+
+    #[tokio::test]
+    async fn a_freeze_waits_for_the_starts_under_way_and_refuses_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let freezer = freezer(directory.path());
+        let passage = freezer.pass().unwrap();
+        let mut freezing = std::pin::pin!(freezer.freeze());
+        assert!(freezing.as_mut().now_or_never().is_none());
+        assert_eq!(freezer.pass().unwrap_err(), Frozen);
+        drop(passage);
+        freezing.await.unwrap();
+        let mut waiting = std::pin::pin!(freezer.passage());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        freezer.thaw().unwrap();
+        drop(waiting.await);
+        assert!(!freezer.is_frozen());
+    }
+
+    #[tokio::test]
+    async fn a_zone_that_ends_is_thawed_and_not_frozen_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let freezer = freezer(directory.path());
+        freezer.freeze().await.unwrap();
+        freezer.end().unwrap();
+        assert!(!freezer.is_frozen());
+        assert!(matches!(freezer.freeze().await, Err(FreezeError::Thawed)));
+    }
+}
