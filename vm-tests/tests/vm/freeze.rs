@@ -30,11 +30,11 @@ async fn a_frozen_cell_stands_still_and_its_daemon_answers() {
     let node = Node::shared().await;
     let api = node.api().await;
     api.allocate(Cell { isolate_process: true, ..cell("frozen") }).await;
-    api.start("frozen", "count", "i=0; while :; do i=$((i+1)); echo $i > /tmp/frozen-count; done")
-        .await;
+    api.start("frozen", "count", "while :; do echo >> /tmp/frozen-count; done").await;
     api.start("frozen", "tree", "setsid sh -c 'while :; do :; done' & while :; do :; done").await;
-    let count = async || api.on_node("cat /tmp/frozen-count 2>/dev/null || true").await;
-    eventually("it counts", async || (!count().await.is_empty()).then_some(())).await;
+    let size = "stat -c %s /tmp/frozen-count 2>/dev/null || echo 0";
+    let count = async || api.count_on_node(size).await;
+    eventually("it counts", async || (count().await > 0).then_some(())).await;
 
     freeze(&api, "frozen").await.expect("it stands still");
     let path = api.inspect("frozen").await.cgroup_path;
@@ -42,10 +42,8 @@ async fn a_frozen_cell_stands_still_and_its_daemon_answers() {
     assert_eq!(api.on_node(&frozen("_exe.count")).await, "frozen 1");
     assert_eq!(api.on_node(&frozen("_exe.tree")).await, "frozen 1");
     assert_eq!(api.on_node(&frozen("_auraed")).await, "frozen 0");
-    assert_eq!(api.on_node("cat /tmp/frozen-count; sleep 1; cat /tmp/frozen-count").await, {
-        let stands = count().await;
-        format!("{stands}\n{stands}")
-    });
+    let [before, after]: [u64; 2] = api.numbers_on_node(&format!("{size}; sleep 1; {size}")).await;
+    assert_eq!(before, after, "it counts on");
     assert_eq!(api.inspect("frozen").await.state(), CellState::Frozen);
     assert_eq!(listed_state(&api, "frozen").await, CellState::Frozen);
     let refused = api.try_start("frozen", shell("late", "true")).await.expect_err("it is frozen");
