@@ -18,6 +18,7 @@ use crate::route::{BadZone, ZoneLost};
 use crate::runtime::cells::{
     AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls, UpdateError,
 };
+use crate::runtime::changes::TooManyWatches;
 use crate::runtime::commands::CommandError;
 use crate::runtime::copies::TooManyCopies;
 use crate::runtime::executables::{AttachError, NoSuchExecutable, SignalError, StartError};
@@ -172,6 +173,12 @@ fn spawn_code(error: &SpawnError) -> Code {
         // Not mapped in the user namespace (setresuid(2)).
         Step::User | Step::Group if error.errno == Errno::INVAL => Code::FailedPrecondition,
         _ => errno_code(error.errno),
+    }
+}
+
+impl Reply for TooManyWatches {
+    fn code(&self) -> Code {
+        Code::ResourceExhausted
     }
 }
 

@@ -7,6 +7,7 @@ pub mod copy;
 pub mod life;
 pub mod observe;
 pub mod session;
+pub mod watch;
 
 use aurae_authz::{Denied, Node, Permit};
 use aurae_model::Invalid;

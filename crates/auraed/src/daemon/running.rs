@@ -8,6 +8,7 @@ use aurae_kernel::process;
 
 use crate::runtime::base::Base;
 use crate::runtime::cells::{Cells, CellsSettings};
+use crate::runtime::changes::Changes;
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::service::cells::{CellApi, OwnZone};
@@ -44,6 +45,7 @@ impl Running {
             log_capacity: settings.log_capacity,
             path: None,
             parent: None,
+            changes: Changes::anew(),
         };
         let cells = Cells::new(cells, reaper);
         tokio::join!(base.clear(), cells.adopt());
@@ -71,6 +73,7 @@ impl Running {
         if tokio::time::timeout(grace + STOP_TIMEOUT, self.cells.close(grace)).await.is_err() {
             tracing::error!("some executables or cells did not end in time; going on without");
         }
+        self.cells.changes().close();
         self.base.leave();
     }
 }

@@ -3,6 +3,7 @@
 pub mod base;
 pub mod cells;
 pub mod cgroup;
+pub mod changes;
 pub mod commands;
 pub mod copies;
 pub mod executables;

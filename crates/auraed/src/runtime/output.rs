@@ -105,6 +105,9 @@ impl Workloads {
             }
         };
         tokio::join!(executables, cells);
+        if let Some(cells) = &self.cells {
+            cells.changes().close();
+        }
     }
 }
 

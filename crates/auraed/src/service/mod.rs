@@ -119,6 +119,7 @@ mod tests {
             log_capacity: 4096,
             path: None,
             parent: None,
+            changes: executables.changes().clone(),
         };
         let own_cells = Cells::new(settings, Reaper::default());
         let own = cells::OwnZone { name: String::new(), cgroup };

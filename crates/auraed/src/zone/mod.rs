@@ -112,13 +112,11 @@ async fn serve(
     let reaper = Reaper::start()?;
     let parent = Parent::new(Arc::clone(line), reaper.clone());
     let log_capacity = usize::try_from(config.log_capacity).unwrap_or(usize::MAX);
+    let executables =
+        Executables::new(Arc::clone(&cgroup), reaper.clone(), log_capacity, Some(parent.clone()));
+    let changes = executables.changes().clone();
     let workloads = Workloads {
-        executables: Some(Executables::new(
-            Arc::clone(&cgroup),
-            reaper.clone(),
-            log_capacity,
-            Some(parent.clone()),
-        )),
+        executables: Some(executables),
         cells: Some(Cells::new(
             CellsSettings {
                 cgroup: Arc::clone(&cgroup),
@@ -126,6 +124,7 @@ async fn serve(
                 log_capacity,
                 path: CellPath::parse(&config.path, "path").ok(),
                 parent: Some(parent.clone()),
+                changes,
             },
             reaper,
         )),

@@ -27,6 +27,7 @@ use super::{DAEMON_LEAF, LEAF_MARK};
 use crate::reply::text;
 use crate::runtime::DEFAULT_GRACE;
 use crate::runtime::cgroup::Watched;
+use crate::runtime::changes::{CellNews, News, Reason};
 use crate::zone::line::receive;
 use crate::zone::protocol::{Command, Event, Report, VERSION, order};
 
@@ -66,6 +67,7 @@ impl Cells {
         match self.find_again(&name).await {
             Ok(Some((cell, free))) => {
                 self.settled(&name, Some(Arc::clone(&cell)));
+                cell.tell(CellNews::Found);
                 if free {
                     let cells = self.clone();
                     tokio::spawn(async move { cells.end(&cell, DEFAULT_GRACE).await });
@@ -110,10 +112,13 @@ impl Cells {
             Err(reason) => {
                 let reason = match (standing.clone(), reason) {
                     (Standing::Failed(reason), _) => reason,
-                    (_, reason) => format!(
-                        "it did not come back after a restart: {}",
-                        reason.unwrap_or_default()
-                    ),
+                    (_, reason) => {
+                        let reason = reason.unwrap_or_default();
+                        let reason = format!("it did not come back after a restart: {reason}");
+                        let news = CellNews::Failed(Reason::new(&reason));
+                        self.changes().push(News::Cell(name.clone(), news));
+                        reason
+                    }
                 };
                 tracing::error!(cell = %name, reason, "a cell's daemon is gone; the cell is killed");
                 Standing::Failed(reason.clone()).note(&cgroup)?;

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 
+use aurae_model::CellName;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::handle::{Cell, Cells, Zone};
 use super::notes::Frozen;
 use super::runner::Phase;
+use crate::runtime::changes::CellNews;
 
 /// Nobody else freezes, thaws or changes the cell meanwhile.
 #[derive(Debug)]
@@ -29,9 +31,33 @@ impl Cells {
         cells.retain(|cell| matches!(*cell.phase.borrow(), Phase::Live));
         cells.into_iter().filter_map(|cell| cell.zone(None).ok()).collect()
     }
+
+    /// The cell of this name, if it can be asked.
+    #[must_use]
+    pub fn zone(&self, name: &CellName) -> Option<Zone> {
+        self.find(name).ok()?.zone(None).ok()
+    }
 }
 
 impl Zone {
+    /// The name of the cell whose daemon is asked first.
+    #[must_use]
+    pub fn first(&self) -> &CellName {
+        self.cell.path.split_last().1
+    }
+
+    /// Whether that cell is neither failed nor being freed.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(*self.cell.phase.borrow(), Phase::Live)
+    }
+
+    /// Whether that cell is the same one, and not another of its name.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.cell, &other.cell)
+    }
+
     /// Waits for the turn to freeze, thaw or change the cell.
     pub async fn turn(&self) -> Turn {
         let permit = Arc::clone(&self.cell.turn).acquire_owned().await;
@@ -48,7 +74,7 @@ impl Turn {
         Ok(Frozen::read(&self.cell.cgroup)? == Frozen::Asked)
     }
 
-    /// Notes what holds for the cell: that it goes on, or that it stands still because that was asked
+    /// Notes, and tells, what holds for the cell: that it goes on, or that it stands still because that was asked
     /// for by its name, or because the zone around it does.
     ///
     /// # Errors
@@ -59,6 +85,11 @@ impl Turn {
             (true, true) => Frozen::Asked,
             (true, false) => Frozen::Around,
         };
-        note.note(&self.cell.cgroup)
+        let was_frozen = Frozen::read(&self.cell.cgroup)? != Frozen::No;
+        note.note(&self.cell.cgroup)?;
+        if frozen != was_frozen {
+            self.cell.tell(if frozen { CellNews::Frozen } else { CellNews::Thawed });
+        }
+        Ok(())
     }
 }

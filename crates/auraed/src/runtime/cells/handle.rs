@@ -20,6 +20,7 @@ use super::start::{Making, start};
 use super::tree::{CellNode, CellState, CellView, existing, tree, view};
 use super::usage::Usage;
 use crate::runtime::cgroup::Watched;
+use crate::runtime::changes::{CellNews, Changes, News};
 use crate::runtime::freezer::Passage;
 use crate::runtime::reaper::Reaper;
 use crate::runtime::thread::on_thread;
@@ -49,6 +50,8 @@ pub struct CellsSettings {
     pub path: Option<CellPath>,
     /// The daemon above; `None` for the node.
     pub parent: Option<Parent>,
+    /// Where it is told what happens to cells.
+    pub changes: Changes,
 }
 
 /// A cell to make.
@@ -103,6 +106,7 @@ pub(super) struct Cell {
     pub(super) turn: Arc<Semaphore>,
     pub(super) phase: watch::Receiver<Phase>,
     commands: mpsc::Sender<Command>,
+    changes: Changes,
 }
 
 /// A zone that can be asked: a cell of this daemon, or one somewhere inside it.
@@ -143,7 +147,10 @@ impl Cells {
                 Ok(cell) => (Some(cell), Ok(())),
                 Err(error) => (None, Err(error)),
             };
-            cells.settled(&of_task, cell);
+            cells.settled(&of_task, cell.clone());
+            if let Some(cell) = cell {
+                cell.tell(CellNews::Allocated);
+            }
             drop(passage);
             outcome
         });
@@ -185,7 +192,18 @@ impl Cells {
         tokio::spawn(runner.run());
         let long_calls = Arc::new(Semaphore::new(MAX_LONG_CALLS));
         let turn = Arc::new(Semaphore::new(1));
-        Arc::new(Cell { path, cgroup, connection, pids, long_calls, turn, phase: phases, commands })
+        let (phase, changes) = (phases, self.changes().clone());
+        Arc::new(Cell {
+            path,
+            cgroup,
+            connection,
+            pids,
+            long_calls,
+            turn,
+            phase,
+            commands,
+            changes,
+        })
     }
 
     /// Ends a cell. When it answers, no process of it is left, nor its cgroup.
@@ -248,7 +266,7 @@ impl Cells {
     /// The zone of the node's own executables, if there is one.
     #[must_use]
     pub fn node_zone(&self) -> Option<Zone> {
-        self.find(&CellName::of_node()).ok()?.zone(None).ok()
+        self.zone(&CellName::of_node())
     }
 
     /// The zone of the node's own executables, made if there is none. One whose daemon is gone is
@@ -325,7 +343,7 @@ impl Cells {
         }
     }
 
-    fn find(&self, name: &CellName) -> Result<Arc<Cell>, ReachError> {
+    pub(super) fn find(&self, name: &CellName) -> Result<Arc<Cell>, ReachError> {
         match self.table().slots.get(name) {
             Some(Slot::Made(cell)) => Ok(Arc::clone(cell)),
             Some(Slot::Settling(how)) => Err(ReachError::Busy(self.path_of(name), how)),
@@ -379,6 +397,12 @@ impl Cells {
         self.shared.settled.notify_waiters();
     }
 
+    /// What changed in this daemon's own zone.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.shared.settings.changes
+    }
+
     /// Gives a name free again: its cell is gone.
     pub(super) fn forget(&self, name: &CellName) {
         self.table().slots.remove(name);
@@ -406,6 +430,11 @@ impl Cells {
 }
 
 impl Cell {
+    /// Tells what happened to it.
+    pub(super) fn tell(&self, news: CellNews) {
+        self.changes.push(News::Cell(self.path.split_last().1.clone(), news));
+    }
+
     pub(super) fn zone(self: Arc<Self>, rest: Option<CellPath>) -> Result<Zone, ReachError> {
         let phase = self.phase.borrow().clone();
         match (phase, self.connection.clone()) {

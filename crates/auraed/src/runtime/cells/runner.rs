@@ -20,6 +20,7 @@ use super::notes::Standing;
 use super::pids::Pids;
 use crate::reply::text;
 use crate::runtime::cgroup::Watched;
+use crate::runtime::changes::{CellNews, News, Reason};
 use crate::runtime::reaper::ExitReceiver;
 use crate::zone::line::receive;
 use crate::zone::parent::NUMBERS_TIMEOUT;
@@ -169,11 +170,21 @@ impl Runner {
             None => "it ended, and nobody was told how".to_owned(),
         };
         tracing::error!(cell = %self.path, reason, "a cell's daemon is gone; the cell is killed");
-        self.stand(&Standing::Failed(reason.clone()));
-        self.phase.send_replace(Phase::Failed(reason));
+        self.failed(reason);
         if let Err(error) = self.watched.kill(&self.cgroup).await {
             tracing::error!(cell = %self.path, error = text(&error), "a failed cell was not killed");
         }
+    }
+
+    fn failed(&self, reason: String) {
+        self.stand(&Standing::Failed(reason.clone()));
+        self.phase.send_replace(Phase::Failed(reason.clone()));
+        self.tell(CellNews::Failed(Reason::new(&reason)));
+    }
+
+    /// Tells what happened to the cell, once its phase says so.
+    fn tell(&self, news: CellNews) {
+        self.cells.changes().push(News::Cell(self.path.split_last().1.clone(), news));
     }
 
     fn stand(&self, standing: &Standing) {
@@ -195,11 +206,11 @@ impl Runner {
             Ok(()) => {
                 self.cells.forget(self.path.split_last().1);
                 self.phase.send_replace(Phase::Gone);
+                self.tell(CellNews::Freed);
             }
             Err(reason) => {
                 tracing::error!(cell = %self.path, reason, "a cell's cgroup is left");
-                self.stand(&Standing::Failed(reason.clone()));
-                self.phase.send_replace(Phase::Failed(reason.clone()));
+                self.failed(reason.clone());
             }
         }
         for reply in replies {

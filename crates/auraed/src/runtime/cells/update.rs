@@ -14,6 +14,7 @@ use super::runner::Phase;
 use super::tree::{CellView, view};
 use crate::runtime::blocking;
 use crate::runtime::cgroup::{unless_gone, workload_leaves};
+use crate::runtime::changes::CellNews;
 
 /// The file that each leaf has its own of.
 const OOM_GROUP: &str = "memory.oom.group";
@@ -66,7 +67,11 @@ impl Cells {
             Ok(view(&cell.cgroup, path.to_string()).map_err(LimitError::from)?)
         });
         match updated {
-            Ok(view) => view.ok_or_else(|| busy().into()),
+            Ok(Some(view)) => {
+                cell.tell(CellNews::Updated);
+                Ok(view)
+            }
+            Ok(None) => Err(busy().into()),
             // What the kernel says of a cgroup that goes is no answer.
             Err(_) if !matches!(*cell.phase.borrow(), Phase::Live) => Err(busy().into()),
             Err(error) => Err(error),

@@ -14,6 +14,7 @@ use super::attach::{AttachError, Attachment};
 use super::launch::Launcher;
 use super::runner::{Again, Command, Runner};
 use super::state::{Facts, Outcome, Phase, Snapshot, Status};
+use crate::runtime::changes::{Changes, ExecutableNews};
 use crate::runtime::commands::Commands;
 use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::logs::{self, LogRing};
@@ -165,7 +166,8 @@ impl Executables {
     ) -> Self {
         let freezer = Freezer::new(Arc::clone(&cgroup));
         let commands = Commands::new(Arc::clone(&cgroup), reaper.clone(), freezer.clone());
-        let launcher = Arc::new(Launcher { cgroup, reaper, parent, freezer });
+        let changes = Changes::default();
+        let launcher = Arc::new(Launcher { cgroup, reaper, parent, freezer, changes });
         let (table, started) = (Mutex::default(), Notify::new());
         Self { shared: Arc::new(Shared { launcher, commands, log_capacity, table, started }) }
     }
@@ -174,6 +176,12 @@ impl Executables {
     #[must_use]
     pub fn freezer(&self) -> &Freezer {
         &self.shared.launcher.freezer
+    }
+
+    /// What changed in the zone. It is new, as a zone's daemon is started once.
+    #[must_use]
+    pub fn changes(&self) -> &Changes {
+        &self.shared.launcher.changes
     }
 
     /// Starts an executable. It blocks until the program was executed.
@@ -201,6 +209,7 @@ impl Executables {
         let (publisher, status) = watch::channel(status);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let runner = Runner {
+            name: executable.name.as_str().into(),
             launcher: Arc::clone(&self.shared.launcher),
             again: Again::of(executable),
             stop: executable.stop,
@@ -209,6 +218,7 @@ impl Executables {
             commands: queue,
         };
         reservation.fulfil(Record { status, facts, commands, logs });
+        runner.tell(ExecutableNews::Started);
         let (of_task, name) = (self.clone(), executable.name.clone());
         tokio::spawn(async move {
             runner.run(run).await;

@@ -15,6 +15,7 @@ use super::leaf::Leaf;
 use super::program::Program;
 use super::state::RunStart;
 use crate::runtime::blocking;
+use crate::runtime::changes::Changes;
 use crate::runtime::freezer::{Freezer, Passage};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 use crate::runtime::stdio::{ProcessEnds, Stdio, Wanted};
@@ -36,6 +37,8 @@ pub(super) struct Launcher {
     /// Whom a zone tells which process it started.
     pub(super) parent: Option<Parent>,
     pub(super) freezer: Freezer,
+    /// Where starts and ends are told.
+    pub(super) changes: Changes,
 }
 
 /// A program that was executed, and all that belongs to its process.

@@ -17,6 +17,7 @@ use super::launch::{Launcher, Run};
 use super::restarts::Restarts;
 use super::state::{Outcome, Phase, Status};
 use crate::runtime::cgroup::KILL_AGAIN;
+use crate::runtime::changes::{ExecutableNews, News, Reason};
 use crate::runtime::freezer::Passage;
 use crate::runtime::logs::{Channel, LineSplitter, LogRing};
 use crate::runtime::stdio::{READ_CHUNK, Source};
@@ -44,6 +45,7 @@ pub(super) enum Command {
 /// All that belongs to an executable that has not ended, but for its run.
 #[derive(Debug)]
 pub(super) struct Runner {
+    pub(super) name: Arc<str>,
     pub(super) launcher: Arc<Launcher>,
     pub(super) again: Option<Again>,
     pub(super) stop: StopPolicy,
@@ -72,6 +74,8 @@ struct Ended {
     ran: Duration,
     /// It was told to stop.
     stopped: bool,
+    /// Why it was not executed; `None`: it was.
+    reason: Option<Reason>,
 }
 
 /// What moves a run.
@@ -88,6 +92,7 @@ impl Runner {
     /// Runs until no process of the tree is left, and none will be; publishes each step.
     pub(super) async fn run(mut self, first: Run) {
         let mut ended = self.attend(first).await;
+        self.tell_end(&mut ended);
         while let Some(pause) = self.pause_after(&ended) {
             // Beyond what a clock can say it is not shown right, and still waited for.
             let next_start = SystemTime::now();
@@ -95,6 +100,7 @@ impl Runner {
             self.move_to(Phase::Restarting { last: ended.outcome, next_start });
             let Some(passage) = self.back_off(pause).await else { break };
             ended = self.run_again(passage).await;
+            self.tell_end(&mut ended);
         }
         self.logs.close();
         self.move_to(Phase::Ended(ended.outcome));
@@ -133,7 +139,7 @@ impl Runner {
         self.status.send_modify(|status| status.restarts = status.restarts.saturating_add(1));
         let launched = match &self.again {
             Some(again) => self.launcher.launch(&again.executable, passage),
-            None => return not_executed(),
+            None => return not_executed(None),
         };
         match launched {
             Ok(run) => {
@@ -142,12 +148,14 @@ impl Runner {
                     status.run = start;
                     status.phase = Phase::Running;
                 });
+                self.tell(ExecutableNews::Restarted);
                 self.attend(run).await
             }
             Err(error) => {
-                let line = format!("auraed: {}", crate::reply::text(&error));
+                let reason = crate::reply::text(&error);
+                let line = format!("auraed: {reason}");
                 self.logs.push(Channel::Stderr, line.as_bytes(), false);
-                not_executed()
+                not_executed(Some(Reason::new(&reason)))
             }
         }
     }
@@ -218,20 +226,35 @@ impl Runner {
         if let Some(attachable) = &run.start.attachable {
             attachable.close(outcome);
         }
-        Ended { outcome, ran, stopped }
+        Ended { outcome, ran, stopped, reason: None }
     }
 
     fn move_to(&self, phase: Phase) {
         self.status.send_modify(|status| status.phase = phase);
+    }
+
+    /// Tells how a run ended, before anybody can know it otherwise.
+    fn tell_end(&self, ended: &mut Ended) {
+        let (outcome, reason) = (ended.outcome, ended.reason.take());
+        if outcome.oom_killed {
+            self.tell(ExecutableNews::OomKilled);
+        }
+        self.tell(ExecutableNews::Ended { outcome, reason });
+    }
+
+    /// Tells what happened to the run that it is in, or the last one.
+    pub(super) fn tell(&self, news: ExecutableNews) {
+        let pid = self.status.borrow().run.pid;
+        self.launcher.changes.push(News::Executable(Arc::clone(&self.name), pid, news));
     }
 }
 
 /// An unknown end can only mean that this daemon no longer reaps.
 const UNKNOWN_END: Exit = Exit::Signal(Signal::KILL.as_raw());
 
-fn not_executed() -> Ended {
+fn not_executed(reason: Option<Reason>) -> Ended {
     let outcome = Outcome { exit: NOT_EXECUTED, oom_killed: false, ended: SystemTime::now() };
-    Ended { outcome, ran: Duration::ZERO, stopped: false }
+    Ended { outcome, ran: Duration::ZERO, stopped: false, reason }
 }
 
 impl Run {

@@ -8,6 +8,7 @@ mod life;
 mod messages;
 mod place;
 mod session;
+mod watch;
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use aurae_proto::cells::cell_service_server::CellService;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::admit;
-use crate::reply::{self, Unsupported};
+use crate::reply;
 use crate::route;
 use crate::runtime::cells::{CellState, Cells, InspectError, view_own};
 use crate::runtime::executables::{Executables, NoSuchExecutable};
@@ -290,14 +291,7 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(not_yet("Watch", request))
-    }
-}
-
-fn not_yet<T>(what: &'static str, mut request: Request<T>) -> Status {
-    match admit::permit(&mut request) {
-        Ok(_) => reply::status(&Unsupported { what, instead: "a later version has it" }),
-        Err(error) => reply::status(&error),
+        watch::watch(&self.cells, request)
     }
 }
 
