@@ -160,11 +160,15 @@ impl Api {
 
     /// Waits for an executable's end.
     pub async fn wait(&self, cell: &str, name: &str) -> ExecutableStatus {
+        answered(&format!("wait for {name} in {cell}"), self.try_wait(cell, name).await)
+    }
+
+    /// Waits for an executable's end, or not.
+    pub async fn try_wait(&self, cell: &str, name: &str) -> Result<ExecutableStatus, Status> {
         let request =
             CellServiceWaitRequest { cell_name: place(cell), executable_name: name.to_owned() };
-        let response =
-            answered(&format!("wait for {name} in {cell}"), self.cells.clone().wait(request).await);
-        response.into_inner().executable.unwrap_or_default()
+        let response = self.cells.clone().wait(request).await?;
+        Ok(response.into_inner().executable.unwrap_or_default())
     }
 
     /// A cell as the kernel has it.

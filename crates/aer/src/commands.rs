@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 use crate::api::{Api, Group, Rpc, paragraphs, summary};
-use crate::{attach, cp, derive, exec, logs, manual, pki, run, settings};
+use crate::{attach, cp, derive, exec, logs, manual, pki, run, settings, upgrade};
 
 /// What of the tree is built in full.
 pub(crate) enum Extent {
@@ -80,10 +80,13 @@ fn group_command(group: &Group, extent: &Extent) -> Command {
 fn rpc_command(rpc: &Rpc, in_full: bool) -> Command {
     let comment = rpc.comment();
     let command = Command::new(rpc.name.clone()).about(summary(&comment));
-    if in_full {
-        command.long_about(paragraphs(&comment)).args(rpc_arguments(rpc))
-    } else {
-        command
+    if !in_full {
+        return command;
+    }
+    let command = command.long_about(paragraphs(&comment));
+    match upgrade::is_for(rpc) {
+        true => upgrade::complete(command),
+        false => command.args(rpc_arguments(rpc)),
     }
 }
 

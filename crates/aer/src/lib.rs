@@ -26,6 +26,7 @@ mod run;
 mod session;
 mod settings;
 mod units;
+mod upgrade;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -106,7 +107,11 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
             let Some((rpc, matches)) = found else {
                 return Err(Failure::usage(format!("`{group}` has no such command")));
             };
-            on_runtime(call::execute(&rpc, matches, &Settings::from_matches(matches)))
+            let settings = Settings::from_matches(matches);
+            if upgrade::is_for(&rpc) {
+                return on_runtime(upgrade::execute(&rpc, matches, &settings));
+            }
+            on_runtime(call::execute(&rpc, matches, &settings))
         }
     }
 }

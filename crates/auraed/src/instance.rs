@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ const LOCK: &str = "auraed.lock";
 /// The lock on a runtime directory, held until dropped. Children do not inherit it.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    _lock: File,
+    lock: File,
 }
 
 /// Why this daemon may not run on the directory.
@@ -46,6 +47,16 @@ pub(crate) enum InstanceError {
 }
 
 impl Instance {
+    /// The lock that an earlier version of the daemon took in this process.
+    pub(crate) fn adopt(lock: OwnedFd) -> Self {
+        Self { lock: lock.into() }
+    }
+
+    /// The lock, for a later version of the daemon.
+    pub(crate) fn hand_on(self) -> OwnedFd {
+        self.lock.into()
+    }
+
     /// Makes the runtime directory, for its owner alone, and locks it.
     ///
     /// # Errors
@@ -82,7 +93,7 @@ impl Instance {
             .and_then(|()| lock.rewind())
             .and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(failed("write this process's number to", &path))?;
-        Ok(Self { _lock: lock })
+        Ok(Self { lock })
     }
 }
 

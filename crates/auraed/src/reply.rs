@@ -25,6 +25,7 @@ use crate::runtime::executables::{AttachError, NoSuchExecutable, SignalError, St
 use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
+use crate::runtime::upgrade::UpgradeError;
 use crate::service::cells::{EndUnknown, ProcessUnknown, Unfinished, Unwatched};
 
 /// An error that a client can be told.
@@ -312,6 +313,25 @@ impl Reply for KernelLogError {
     }
 }
 
+impl Reply for UpgradeError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Busy => Code::Aborted,
+            Self::Longer(_) | Self::Shorter { .. } | Self::Digest => Code::DataLoss,
+            Self::NotForHere(_) | Self::Failed(_) => Code::FailedPrecondition,
+            Self::Spawn(error) => errno_code(error.errno),
+            Self::Kernel(error) => error.code(),
+            Self::Bug(_) => Code::Internal,
+        }
+    }
+}
+
+impl Reply for crate::service::upgrade::Silent {
+    fn code(&self) -> Code {
+        Code::DeadlineExceeded
+    }
+}
+
 impl Reply for TooManyCalls {
     fn code(&self) -> Code {
         Code::ResourceExhausted
@@ -396,6 +416,7 @@ impl Reply for crate::gate::Refused {
         match self {
             Self::DeadlinePassed => Code::DeadlineExceeded,
             Self::BadDeadline(_) => Code::InvalidArgument,
+            Self::Replaced => Code::Unavailable,
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Running ──request(intent)──▶ Ending(intent)        the first request decides; later ones join it
+//!    └─────request(Replace)──▶ Replacing ──request(intent)──▶ Ending(intent)
 //! ```
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub enum Intent {
     PowerOff,
     /// The machine starts again.
     Reboot,
+    /// Another version of the daemon takes over; nothing else ends. Any other intent goes before.
+    Replace,
 }
 
 /// A handle to the daemon's end; clones share it.
@@ -36,11 +39,11 @@ impl Shutdown {
     pub fn request(&self, intent: Intent) -> Intent {
         let mut holds = intent;
         self.sender.send_if_modified(|state| match *state {
-            Some(earlier) => {
+            Some(earlier) if earlier != Intent::Replace => {
                 holds = earlier;
                 false
             }
-            None => {
+            _ => {
                 *state = Some(intent);
                 true
             }
@@ -56,9 +59,24 @@ impl Shutdown {
 
     /// Waits until the end is asked for.
     pub async fn wait(&self) -> Intent {
+        self.wait_for(|_| true).await
+    }
+
+    /// Waits until an end is asked for that is more than another version's taking over.
+    pub async fn wait_for_end(&self) -> Intent {
+        self.wait_for(|intent| intent != Intent::Replace).await
+    }
+
+    /// Waits until another version is to take over.
+    pub async fn wait_for_replacement(&self) {
+        self.wait_for(|intent| intent == Intent::Replace).await;
+    }
+
+    async fn wait_for(&self, wanted: impl Fn(Intent) -> bool) -> Intent {
         let mut receiver = self.sender.subscribe();
         loop {
-            if let Some(intent) = *receiver.borrow_and_update() {
+            let intent = *receiver.borrow_and_update();
+            if let Some(intent) = intent.filter(|intent| wanted(*intent)) {
                 return intent;
             }
             if receiver.changed().await.is_err() {
@@ -80,5 +98,15 @@ mod tests {
         assert_eq!(shutdown.request(Intent::Reboot), Intent::Reboot);
         assert_eq!(shutdown.request(Intent::PowerOff), Intent::Reboot);
         assert_eq!(shutdown.wait().await, Intent::Reboot);
+    }
+
+    #[tokio::test]
+    async fn an_end_goes_before_a_replacement_and_not_the_other_way_round() {
+        let shutdown = Shutdown::default();
+        shutdown.request(Intent::Replace);
+        shutdown.wait_for_replacement().await;
+        assert_eq!(shutdown.request(Intent::PowerOff), Intent::PowerOff);
+        assert_eq!(shutdown.request(Intent::Replace), Intent::PowerOff);
+        assert_eq!(shutdown.wait_for_end().await, Intent::PowerOff);
     }
 }

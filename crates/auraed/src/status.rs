@@ -1,5 +1,6 @@
 //! Whether the daemon's start succeeded: the phases that failed, kept for the API to tell.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// At most this many failures are kept: phases are a fixed table, so more means a loop gone wrong.
@@ -9,7 +10,7 @@ const MAX_DEGRADED: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Degraded {
     /// The phase, `mounts` for example.
-    pub phase: &'static str,
+    pub phase: Cow<'static, str>,
     /// What went wrong, naming the operation and the object.
     pub message: String,
 }
@@ -27,7 +28,15 @@ impl Status {
         tracing::error!(phase, message, "a phase failed; going on without it");
         let mut degraded = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
         if degraded.len() < MAX_DEGRADED {
-            degraded.push(Degraded { phase, message });
+            degraded.push(Degraded { phase: phase.into(), message });
+        }
+    }
+
+    /// Takes up a failure that an earlier version of the daemon recorded.
+    pub fn take_up(&self, degraded: Degraded) {
+        let mut all = self.degraded.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_DEGRADED {
+            all.push(degraded);
         }
     }
 

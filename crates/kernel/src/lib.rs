@@ -8,6 +8,7 @@ mod error;
 pub mod cgroup;
 pub mod console;
 pub mod kernel_log;
+pub mod memory_file;
 pub mod module;
 pub mod mount;
 pub mod power;
@@ -16,6 +17,7 @@ pub mod process;
 pub mod readiness;
 pub mod seqpacket;
 pub mod spawn;
+pub mod takeover;
 pub mod terminal;
 pub mod zone;
 

@@ -20,4 +20,5 @@ mod routing;
 mod sessions;
 mod tls;
 mod update;
+mod upgrade;
 mod zones;

@@ -8,6 +8,7 @@ pub mod life;
 pub mod observe;
 pub mod session;
 pub mod watch;
+pub mod upgrade;
 
 use aurae_authz::{Denied, Node, Permit};
 use aurae_model::Invalid;

@@ -52,7 +52,7 @@ pub fn finish(intent: Intent) -> ! {
                 say("restarting the machine");
                 power::restart()
             }
-            Intent::PowerOff | Intent::Exit => {
+            Intent::PowerOff | Intent::Exit | Intent::Replace => {
                 say("switching the machine off");
                 power::power_off()
             }

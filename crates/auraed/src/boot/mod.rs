@@ -82,6 +82,32 @@ pub fn early(status: &Status) -> Boot {
     Boot { settings }
 }
 
+/// The phases of [`early`] that [`again`] does not repeat.
+const EARLY: [&str; 10] = [
+    "mounts",
+    "console",
+    "hostname",
+    "limits",
+    "modules",
+    "clock",
+    "entropy",
+    "cgroups",
+    "certificates",
+    "ctrl-alt-del",
+];
+
+/// Whether a phase was of the machine's boot: a version of the daemon that takes over is told how it
+/// went.
+pub(crate) fn is_early(phase: &str) -> bool {
+    EARLY.contains(&phase)
+}
+
+/// What [`early`] found out, where another version of the daemon made a node of the machine already.
+pub(crate) fn again(status: &Status) -> Boot {
+    let settings = guard(status, "command-line", || phases::command_line(status));
+    Boot { settings: settings.unwrap_or_default() }
+}
+
 /// Runs a phase so that even a panic in it, which would be a bug, ends the phase alone: the end of pid 1
 /// is the machine's.
 fn guard<T>(status: &Status, phase: &'static str, work: impl FnOnce() -> T) -> Option<T> {

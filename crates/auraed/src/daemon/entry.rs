@@ -2,13 +2,16 @@
 
 use std::ffi::OsString;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aurae_kernel::{Error, takeover};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Daemon, DaemonError};
+use super::handover::{Handover, Taken};
+use super::{Daemon, DaemonError, rehearsal};
 use crate::boot::{self, LogFormat};
 use crate::bundle;
 use crate::logging::{self, Format};
@@ -30,10 +33,24 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The entry of the node's daemon. `arguments[0]` is the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
-    if boot::is_init() {
-        as_init(arguments);
+    if let Some((role, arguments)) = rehearsal::asked(&arguments) {
+        return rehearsal::main(role, arguments);
     }
-    let settings = match Settings::parse(arguments) {
+    // Nothing comes before this: whatever goes wrong from here on is the way back.
+    let taken = Taken::from_environment(&arguments);
+    let code = match catch_unwind(AssertUnwindSafe(|| start(arguments, taken))) {
+        Ok(code) => code,
+        Err(_panic) => ExitCode::FAILURE,
+    };
+    takeover::roll_back("it ended before it was ready");
+    code
+}
+
+fn start(arguments: Vec<OsString>, taken: Result<Option<Taken>, Error>) -> ExitCode {
+    if boot::is_init() {
+        as_init(arguments, taken);
+    }
+    let settings = match Settings::parse(arguments.clone()) {
         Ok(settings) => settings,
         Err(error) => {
             // Help and version are said this way too, with success.
@@ -50,44 +67,83 @@ pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
                 println!("wrote an OCI bundle to {}", output.display());
             })
         }
-        None => beside_another_init(settings),
+        None => beside_another_init(settings, arguments, taken),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            takeover::roll_back(&reply::text(&error));
             eprintln!("error: {}", reply::text(&error));
             ExitCode::FAILURE
         }
     }
 }
 
-fn beside_another_init(settings: Settings) -> Result<(), DaemonError> {
-    let daemon = Daemon::new(settings, Role::Beside, Status::default());
+fn beside_another_init(
+    settings: Settings,
+    arguments: Vec<OsString>,
+    taken: Result<Option<Taken>, Error>,
+) -> Result<(), DaemonError> {
+    let taken = taken?;
+    let daemon = Daemon::new(settings, Role::Beside, Status::default(), arguments.clone());
     let console = logging::start(daemon.settings.logging, &daemon.log);
     let runtime = threads()?;
     let outcome = runtime.block_on(async {
         tokio::spawn(stop_on_signals(daemon.shutdown.clone())?);
-        daemon.run().await
+        daemon.run(taken).await
     });
+    if let Ok(Some(handover)) = outcome {
+        console.flush(FLUSH_TIMEOUT);
+        // The threads are left as they are: what they did ends as if this process was killed.
+        return Err(handover.execute(&arguments).into());
+    }
     runtime.shutdown_timeout(THREADS_TIMEOUT);
     console.flush(FLUSH_TIMEOUT);
-    outcome
+    outcome.map(|_| ())
+}
+
+/// How an init goes on when it has stopped serving.
+enum Next {
+    Finish(Intent),
+    HandOn(Handover),
 }
 
 /// The machine's init: it boots the node, serves, and switches the machine off or starts it again.
-fn as_init(arguments: Vec<OsString>) -> ! {
+fn as_init(arguments: Vec<OsString>, taken: Result<Option<Taken>, Error>) -> ! {
     let status = Status::default();
-    let boot = boot::early(&status);
+    let boot = match &taken {
+        Ok(None) => boot::early(&status),
+        Ok(Some(_)) | Err(_) => boot::again(&status),
+    };
+    let taken = taken.unwrap_or_else(|error| {
+        takeover::roll_back(&reply::text(&error));
+        status.degrade("handover", reply::text(&error));
+        None
+    });
+    let before = taken.iter().flat_map(|taken| taken.degraded.clone());
+    before.for_each(|degraded| status.take_up(degraded));
     let network = boot.settings.network.clone();
-    let daemon = Daemon::new(init_settings(arguments, boot.settings, &status), Role::Init, status);
+    let settings = init_settings(arguments.clone(), boot.settings, &status);
+    let daemon = Daemon::new(settings, Role::Init, status, arguments.clone());
     let console = logging::start(daemon.settings.logging, &daemon.log);
     let intent = match threads() {
         Ok(runtime) => {
-            let intent = runtime.block_on(serve_as_init(daemon, network));
+            let next = runtime.block_on(serve_as_init(daemon, network, taken));
+            console.flush(FLUSH_TIMEOUT);
+            let intent = match next {
+                Next::Finish(intent) => intent,
+                Next::HandOn(handover) => {
+                    let error = handover.execute(&arguments);
+                    // This daemon has closed its doors: only a machine that starts anew has others.
+                    tracing::error!(error = reply::text(&error), "restarting the machine");
+                    Intent::Reboot
+                }
+            };
             runtime.shutdown_timeout(THREADS_TIMEOUT);
             intent
         }
         Err(error) => {
+            takeover::roll_back(&reply::text(&error));
             // Without threads there is no API that could be asked for anything else.
             tracing::error!(error = reply::text(&error), "restarting the machine");
             Intent::Reboot
@@ -97,22 +153,34 @@ fn as_init(arguments: Vec<OsString>) -> ! {
     boot::finish(intent)
 }
 
-async fn serve_as_init(daemon: Daemon, network: boot::NetworkSettings) -> Intent {
+async fn serve_as_init(
+    daemon: Daemon,
+    network: boot::NetworkSettings,
+    taken: Option<Taken>,
+) -> Next {
     let (status, shutdown) = (daemon.status.clone(), daemon.shutdown.clone());
     tokio::spawn(boot::signals(shutdown.clone(), status.clone()));
     tokio::spawn(boot::network(network, status.clone()));
     // A task of its own, so that a panic in it does not end pid 1.
-    match tokio::spawn(async move { daemon.run().await }).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => status.degrade("daemon", reply::text(&error)),
+    match tokio::spawn(async move { daemon.run(taken).await }).await {
+        Ok(Ok(None)) => {}
+        Ok(Ok(Some(handover))) => return Next::HandOn(handover),
+        Ok(Err(error)) => {
+            takeover::roll_back(&reply::text(&error));
+            status.degrade("daemon", reply::text(&error));
+        }
         Err(panic) => status.degrade("daemon", panic.to_string()),
     }
-    shutdown.wait().await
+    Next::Finish(shutdown.wait_for_end().await)
 }
 
 /// The settings of an init: the defaults, what its arguments say, then the kernel command line. Wrong
 /// arguments are recorded and left out.
-fn init_settings(arguments: Vec<OsString>, boot: boot::Settings, status: &Status) -> Settings {
+pub(super) fn init_settings(
+    arguments: Vec<OsString>,
+    boot: boot::Settings,
+    status: &Status,
+) -> Settings {
     // The kernel hands on words that it does not know: they must not keep the node from starting.
     let mut settings = Settings::parse(arguments).unwrap_or_else(|error| {
         status.degrade("arguments", error.to_string());
@@ -129,7 +197,7 @@ fn init_settings(arguments: Vec<OsString>, boot: boot::Settings, status: &Status
     settings
 }
 
-fn threads() -> Result<Runtime, DaemonError> {
+pub(super) fn threads() -> Result<Runtime, DaemonError> {
     let cpus = std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cpus.clamp(MIN_WORKERS, MAX_WORKERS))

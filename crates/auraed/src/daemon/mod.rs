@@ -2,27 +2,37 @@
 //!
 //! ```text
 //! starting ──▶ serving ──shutdown asked for──▶ stopping ──▶ ended
-//!    │          no new connections or requests ┘   │
-//!    │                                             executables stop, cells are freed, logs end,
-//!    └─ failed                                     open requests drain, connections are cut
+//!    │   │      no new connections or requests ┘   │
+//!    │   │                                         executables stop, cells are freed, logs end,
+//!    │   └─another version takes over──▶ draining  open requests drain, connections are cut
+//!    └─ failed                              └─▶ handed on: nothing was stopped
 //! ```
+//!
+//! A daemon that takes over must get ready: until then whatever fails is the way back to the one
+//! before, as init too.
 //!
 //! What fails at the start ends a daemon beside another init: the process says why and exits. The
 //! machine's init has nowhere to exit to: it is degraded, says so over the API, and goes on.
 
 mod entry;
+pub(crate) mod handover;
+mod rehearsal;
 mod running;
 
 pub(crate) use entry::main;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aurae_kernel::takeover;
 use aurae_proto::cells::cell_service_server::CellServiceServer;
 use rustls::ServerConfig;
 use tokio::task::JoinSet;
 
+use crate::boot;
 use crate::bundle::BundleError;
 use crate::instance::{Instance, InstanceError};
 use crate::route::Route;
@@ -31,6 +41,7 @@ use crate::runtime::logs::{self, LogRing};
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
+use crate::runtime::upgrade::{Stage, Upgrades};
 use crate::server::{
     self, Address, BadAddress, DRAIN_TIMEOUT, ListenError, Listener, MAX_MESSAGE_BYTES, Server,
     TlsError,
@@ -42,14 +53,18 @@ use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::service::reflection::{ReflectionError, with_reflection};
 use crate::settings::{DEFAULT_INIT_SOCKET, DEFAULT_SOCKET, Settings};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
 use crate::{VERSION, reply};
+use handover::{Handover, Taken};
 use running::Running;
 
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// How long open requests may take to end before another version takes over: new connections wait for
+/// it meanwhile.
+const HAND_ON_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Why the daemon did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -97,32 +112,41 @@ struct Daemon {
     shutdown: Shutdown,
     /// The daemon's own log.
     log: LogRing,
+    /// What it was started with; the first is the program's name.
+    arguments: Vec<OsString>,
 }
 
 /// What clients come in by.
 struct Doors {
     tls: Arc<ServerConfig>,
-    listeners: Vec<Listener>,
+    /// With the addresses that were asked for.
+    listeners: Vec<(Address, Listener)>,
 }
 
 impl Daemon {
-    fn new(settings: Settings, role: Role, status: Status) -> Self {
+    fn new(settings: Settings, role: Role, status: Status, arguments: Vec<OsString>) -> Self {
         let log = LogRing::new(logs::DEFAULT_CAPACITY);
-        Self { settings, role, status, shutdown: Shutdown::default(), log }
+        Self { settings, role, status, shutdown: Shutdown::default(), log, arguments }
     }
 
-    /// Serves until the shutdown is asked for, and stops in order.
-    async fn run(&self) -> Result<(), DaemonError> {
-        let lock = Instance::lock(&self.settings.runtime_directory);
-        let _instance = self.tolerate("runtime-directory", lock.map_err(DaemonError::from))?;
-        let doors = self.tolerate("api", self.open_doors())?;
+    /// Serves until the shutdown is asked for, and stops in order; or hands on, and stops nothing.
+    async fn run(&self, mut taken: Option<Taken>) -> Result<Option<Handover>, DaemonError> {
+        let given = taken.as_mut().and_then(|taken| taken.lock.take());
+        let lock = match given {
+            Some(lock) => Ok(Instance::adopt(lock)),
+            None => Instance::lock(&self.settings.runtime_directory).map_err(DaemonError::from),
+        };
+        let instance = self.tolerate("runtime-directory", lock)?;
+        let doors = self.tolerate("api", self.open_doors(taken.as_mut()))?;
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
+        let place = taken.as_ref().and_then(|taken| taken.place.as_ref());
         let is_init = self.role == Role::Init;
-        let running = Running::start(&self.settings, reaper.clone(), is_init).await;
+        let running = Running::start(&self.settings, reaper.clone(), is_init, place).await;
         let running = self.tolerate("cells", running)?;
         let health = Reporter::default();
-        let api = self.api(&health, running.as_ref())?;
+        let upgrades = self.upgrades(reaper, running.as_ref(), taken.as_ref());
+        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()))?;
         let cells = running.as_ref().and_then(|running| running.workloads().cells);
         let server = Server::new(Route::new(api.clone(), cells), self.shutdown.clone());
         let doors = match doors {
@@ -131,20 +155,77 @@ impl Daemon {
         };
         let mut serving = doors.map(|doors| serve(&server, doors)).unwrap_or_default();
         health.serving(&api).await;
+        if let Some(taken) = taken {
+            taken.ready();
+        }
 
-        self.shutdown.wait().await;
+        let mut intent = self.shutdown.wait().await;
+        let mut listeners = Vec::new();
+        while let Some(listener) = serving.join_next().await {
+            listeners.extend(listener);
+        }
+        if intent == Intent::Replace {
+            server.drain(HAND_ON_TIMEOUT).await;
+            // An order to end that came meanwhile goes before.
+            intent = self.shutdown.requested().unwrap_or(intent);
+        }
+        if intent == Intent::Replace
+            && let Some((image, version)) = upgrades.chosen()
+        {
+            return self.hand_on(image, version, instance, running.as_ref(), listeners).map(Some);
+        }
+        drop(listeners);
         health.stopping(&api).await;
-        while serving.join_next().await.is_some() {}
         if let Some(running) = running {
             running.stop(self.settings.workloads_on_exit.grace_period()).await;
         }
         self.log.close();
         server.drain(DRAIN_TIMEOUT).await;
         tracing::info!("stopped");
-        Ok(())
+        Ok(None)
     }
 
-    /// What failed ends a daemon beside another init; an init is degraded and goes on without.
+    fn upgrades(
+        &self,
+        reaper: Reaper,
+        running: Option<&Running>,
+        taken: Option<&Taken>,
+    ) -> Upgrades {
+        let stage = Stage {
+            cgroup: running.map(Running::cgroup),
+            reaper,
+            arguments: rehearsal::arguments(self.role, &self.arguments),
+            environment: handover::environment(),
+        };
+        let last = taken.map(|taken| taken.outcome.clone());
+        Upgrades::new(stage, self.shutdown.clone(), last)
+    }
+
+    fn hand_on(
+        &self,
+        image: OwnedFd,
+        version: String,
+        instance: Option<Instance>,
+        running: Option<&Running>,
+        listeners: Vec<(Address, Listener)>,
+    ) -> Result<Handover, DaemonError> {
+        let mut sockets = Vec::new();
+        for (address, listener) in listeners {
+            sockets.push((address, listener.hand_on()?));
+        }
+        let degraded = self.status.degraded().into_iter();
+        Ok(Handover {
+            image,
+            version,
+            lock: instance.map(Instance::hand_on),
+            sockets,
+            place: running.map(Running::place),
+            degraded: degraded.filter(|failed| boot::is_early(&failed.phase)).collect(),
+        })
+    }
+
+    /// What failed ends a daemon beside another init, and one that takes over; an init is degraded and
+    /// goes on without.
     fn tolerate<T>(
         &self,
         phase: &'static str,
@@ -152,15 +233,20 @@ impl Daemon {
     ) -> Result<Option<T>, DaemonError> {
         match (outcome, self.role) {
             (Ok(value), _) => Ok(Some(value)),
-            (Err(error), Role::Init) => {
+            (Err(error), Role::Init) if !takeover::is_armed() => {
                 self.status.degrade(phase, reply::text(&error));
                 Ok(None)
             }
-            (Err(error), Role::Beside | Role::Zone) => Err(error),
+            (Err(error), _) => Err(error),
         }
     }
 
-    fn api(&self, health: &Reporter, running: Option<&Running>) -> Result<Api, DaemonError> {
+    fn api(
+        &self,
+        health: &Reporter,
+        running: Option<&Running>,
+        upgrades: Option<Upgrades>,
+    ) -> Result<Api, DaemonError> {
         let mut api =
             Api::default().with(Discovery::service(self.status.clone())).with(health.service());
         let mut workloads = Workloads::none();
@@ -173,16 +259,23 @@ impl Daemon {
         }
         let machine = Machine::new(self.role, controllers, self.shutdown.clone());
         let api = api
-            .with(NodeApi::service(machine, self.status.clone()))
+            .with(NodeApi::service(machine, self.status.clone(), upgrades))
             .with(Observe::service(self.log.clone(), workloads));
         Ok(with_reflection(api)?)
     }
 
-    /// Reads the certificates and binds the sockets; nobody is let in yet.
-    fn open_doors(&self) -> Result<Doors, DaemonError> {
+    /// Reads the certificates and binds the sockets that were not handed over; nobody is let in yet.
+    fn open_doors(&self, mut taken: Option<&mut Taken>) -> Result<Doors, DaemonError> {
         let tls = server::server_config(&self.settings.tls).map_err(DaemonError::Tls)?;
-        let addresses = self.addresses()?;
-        let listeners = addresses.iter().map(Listener::bind).collect::<Result<_, _>>()?;
+        let mut listeners = Vec::new();
+        for address in self.addresses()? {
+            let given = taken.as_mut().and_then(|taken| taken.socket(&address));
+            let listener = match given {
+                Some(socket) => Listener::adopt(&address, socket),
+                None => Listener::bind(&address),
+            };
+            listeners.push((address, listener?));
+        }
         Ok(Doors { tls, listeners })
     }
 
@@ -195,7 +288,7 @@ impl Daemon {
                 _ = self.shutdown.wait() => return None,
                 () = tokio::time::sleep(pause) => {}
             }
-            if let Ok(doors) = self.open_doors() {
+            if let Ok(doors) = self.open_doors(None) {
                 self.status.recover("api");
                 return Some(doors);
             }
@@ -215,13 +308,13 @@ impl Daemon {
     }
 }
 
-fn serve(server: &Server, doors: Doors) -> JoinSet<()> {
+fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {
     let mut serving = JoinSet::new();
-    for listener in doors.listeners {
-        let address = listener.address().map(|address| address.to_string());
-        tracing::info!(address, version = VERSION, "listening");
+    for (address, listener) in doors.listeners {
+        let real = listener.address().map(|address| address.to_string());
+        tracing::info!(address = real, version = VERSION, "listening");
         let (server, tls) = (server.clone(), Arc::clone(&doors.tls));
-        serving.spawn(async move { server.serve(listener, tls).await });
+        serving.spawn(async move { (address, server.serve(listener, tls).await) });
     }
     serving
 }
@@ -246,13 +339,13 @@ mod tests {
             },
             ..Settings::default()
         };
-        Daemon::new(settings, role, Status::default())
+        Daemon::new(settings, role, Status::default(), vec!["auraed".into()])
     }
 
     #[tokio::test]
     async fn a_daemon_without_certificates_says_which_file_is_missing() {
         let directory = tempfile::tempdir().unwrap();
-        let error = daemon(Role::Beside, directory.path()).run().await.unwrap_err();
+        let error = daemon(Role::Beside, directory.path()).run(None).await.unwrap_err();
         let text = reply::text(&error);
         assert!(text.contains("aer pki init"), "{text}");
         assert!(text.contains(&directory.path().join("ca.crt").display().to_string()), "{text}");
@@ -262,7 +355,7 @@ mod tests {
     async fn an_init_opens_the_api_once_its_certificates_are_there() {
         let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
         let daemon = Arc::new(daemon(Role::Init, directory.path()));
-        assert!(daemon.tolerate("api", daemon.open_doors()).unwrap().is_none());
+        assert!(daemon.tolerate("api", daemon.open_doors(None)).unwrap().is_none());
         assert_eq!(daemon.status.degraded()[0].phase, "api");
 
         let retrying = Arc::clone(&daemon);

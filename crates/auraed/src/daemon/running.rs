@@ -2,11 +2,13 @@
 //! the daemon as those of cells do.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::process;
 
-use crate::runtime::base::Base;
+use crate::runtime::base::{Base, Place};
 use crate::runtime::cells::{Cells, CellsSettings};
 use crate::runtime::changes::Changes;
 use crate::runtime::output::Workloads;
@@ -26,11 +28,13 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Takes the daemon's place in the cgroup tree, and what an earlier daemon left running there.
+    /// Takes the daemon's place in the cgroup tree, or the one that was handed over, and what an earlier
+    /// daemon left running there.
     pub(super) async fn start(
         settings: &Settings,
         reaper: Reaper,
         is_init: bool,
+        place: Option<&Place>,
     ) -> Result<Self, DaemonError> {
         if !is_init {
             // An init has all of this by nature, or from its boot.
@@ -38,7 +42,10 @@ impl Running {
             process::raise_open_files()?;
             protect_from_oom();
         }
-        let base = Base::take(is_init, &settings.runtime_directory)?;
+        let base = match place {
+            Some(place) => Base::resume(place)?,
+            None => Base::take(is_init, &settings.runtime_directory)?,
+        };
         let cells = CellsSettings {
             cgroup: base.cgroup(),
             image: aurae_kernel::zone::own_image()?,
@@ -61,6 +68,16 @@ impl Running {
     /// The cgroup controllers that cells can have.
     pub(super) fn controllers(&self) -> BTreeSet<String> {
         self.base.controllers().clone()
+    }
+
+    /// The cgroup below which it runs.
+    pub(super) fn cgroup(&self) -> Arc<Cgroup> {
+        self.base.cgroup()
+    }
+
+    /// Where that is, for a later version of the daemon.
+    pub(super) fn place(&self) -> Place {
+        self.base.place()
     }
 
     /// What it runs.

@@ -9,6 +9,7 @@
 mod audit;
 mod deadline;
 mod identity;
+mod replaced;
 
 pub use audit::AuditedBody;
 pub use identity::{Identity, UnreadableCertificate, identity_of_certificate};
@@ -26,6 +27,7 @@ use tonic::body::Body;
 
 use crate::reply;
 use crate::route::{self, Route};
+use crate::shutdown::Shutdown;
 use audit::Record;
 
 /// A request that the gate turned away.
@@ -34,6 +36,11 @@ pub enum Refused {
     /// The caller's deadline passed before the answer was there.
     #[error("the deadline that the caller set passed before the answer was there")]
     DeadlinePassed,
+    /// Another version of the daemon takes over.
+    #[error(
+        "the daemon is being replaced by another version; what was asked for may have been done; look, and try again"
+    )]
+    Replaced,
     /// The `grpc-timeout` header is malformed.
     #[error("grpc-timeout {0:?} is not 1 to 8 digits and one of H, M, S, m, u, n")]
     BadDeadline(String),
@@ -43,14 +50,16 @@ pub enum Refused {
 #[derive(Clone, Debug)]
 pub struct Gate {
     route: Route,
+    shutdown: Shutdown,
     requests: Arc<AtomicU64>,
 }
 
 impl Gate {
-    /// A gate before `route`.
+    /// A gate before `route`. Answers that are under way when another version of the daemon is to
+    /// take over are ended.
     #[must_use]
-    pub fn new(route: Route) -> Self {
-        Self { route, requests: Arc::default() }
+    pub fn new(route: Route, shutdown: Shutdown) -> Self {
+        Self { route, shutdown, requests: Arc::default() }
     }
 
     /// The gate for one connection: its peer is known.
@@ -89,7 +98,9 @@ impl Admitted {
         let response = match authorize(&principal, action) {
             Ok(permit) => {
                 let request = request.map(Body::new);
-                deadline::bounded(request, |request| self.gate.route.call(permit, request)).await
+                let call = |request| self.gate.route.call(permit, request);
+                let answer = deadline::bounded(request, call);
+                replaced::interruptible(&self.gate.shutdown, answer).await
             }
             Err(denied) => reply::status(&denied).into_http(),
         };

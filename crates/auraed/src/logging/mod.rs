@@ -11,6 +11,7 @@ pub use console::Console;
 
 use std::io;
 
+use aurae_kernel::takeover;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -69,12 +70,14 @@ fn filter(verbose: bool) -> Targets {
     })
 }
 
-/// A panic ends its task and not the daemon; the log says where it was.
+/// A panic ends its task and not the daemon, unless that is taking over from another version; the log
+/// says where it was.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place, message, "a task panicked; this is a bug, please report it");
+        takeover::roll_back(&format!("it panicked at {place}: {message}"));
     }));
 }
 

@@ -54,7 +54,48 @@ pub struct Base {
     above: Option<(Cgroup, String)>,
 }
 
+/// A base in words: paths below the mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The base.
+    pub base: PathBuf,
+    /// Where the daemon came from, if it moved.
+    pub origin: Option<PathBuf>,
+    /// The base was made here.
+    pub made: bool,
+}
+
 impl Base {
+    /// Takes the place that an earlier version of the daemon took in this process.
+    ///
+    /// # Errors
+    /// There is no cgroup v2, or the kernel refuses.
+    pub fn resume(place: &Place) -> Result<Self, BaseError> {
+        let mount = cgroup::mount_point()?.ok_or(BaseError::NoCgroup2)?;
+        let base = Cgroup::open(&mount, &place.base)?;
+        let origin = place.origin.as_ref();
+        let origin = origin.map(|path| Cgroup::open(&mount, path)).transpose()?;
+        let name = place.base.file_name().filter(|_| place.made);
+        let above = match name {
+            None => None,
+            Some(name) => {
+                let above = place.base.parent().unwrap_or(Path::new(""));
+                Some((Cgroup::open(&mount, above)?, name.to_string_lossy().into_owned()))
+            }
+        };
+        Self::enable(base, origin, above)
+    }
+
+    /// Where this is, for a later version of the daemon.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place {
+            base: self.cgroup.path().to_owned(),
+            origin: self.origin.as_ref().map(|origin| origin.path().to_owned()),
+            made: self.above.is_some(),
+        }
+    }
+
     /// Takes the place: makes the base where there is none, moves this process out of the way and
     /// enables every controller there is.
     ///

@@ -14,6 +14,7 @@ pub mod output;
 pub mod reaper;
 pub mod stdio;
 pub mod thread;
+pub mod upgrade;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! The machine: what it is, what its kernel says, and who may switch it off.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::SystemTime;
 
 use aurae_kernel::Errno;
 use aurae_kernel::kernel_log::{KernelLog, Record};
@@ -28,6 +29,8 @@ pub struct Machine {
     role: Role,
     controllers: BTreeSet<String>,
     shutdown: Shutdown,
+    /// When this daemon was started, or took over.
+    started: SystemTime,
 }
 
 /// What the machine is.
@@ -43,6 +46,8 @@ pub struct Facts {
     pub memory: Memory,
     /// The cgroup controllers that cells can have.
     pub controllers: BTreeSet<String>,
+    /// When this daemon was started, or took over.
+    pub started: SystemTime,
     /// The daemon is its init.
     pub is_init: bool,
     /// `/dev/kvm` can be opened.
@@ -84,7 +89,7 @@ impl Machine {
     /// The machine, as a daemon of this role sees it.
     #[must_use]
     pub fn new(role: Role, controllers: BTreeSet<String>, shutdown: Shutdown) -> Self {
-        Self { role, controllers, shutdown }
+        Self { role, controllers, shutdown, started: SystemTime::now() }
     }
 
     /// Looks at the machine.
@@ -98,6 +103,7 @@ impl Machine {
             cpus: probe::cpus_online()?,
             memory: probe::memory()?,
             controllers: self.controllers.clone(),
+            started: self.started,
             is_init: self.role == Role::Init,
             kvm: probe::kvm(),
             bpf: probe::bpf(),
@@ -184,7 +190,7 @@ impl KernelLogReader {
                 return Ok(read);
             }
             tokio::select! {
-                _ = self.shutdown.wait() => return Ok(None),
+                _ = self.shutdown.wait_for_end() => return Ok(None),
                 ready = self.log.readable() => ready.map_err(KernelLogError::Poll)?.clear_ready(),
             }
         }

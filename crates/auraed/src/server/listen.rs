@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
@@ -91,12 +92,15 @@ pub enum Listener {
     Unix(UnixListener, Option<SocketFile>),
 }
 
-/// A socket's file, removed at the end.
+/// A socket's file, removed at the end. The path is empty once it is somebody else's.
 #[derive(Debug)]
 pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.0.as_os_str().is_empty() {
+            return;
+        }
         if let Err(error) = fs::remove_file(&self.0) {
             tracing::warn!(path = %self.0.display(), %error, "failed to remove the socket");
         }
@@ -123,6 +127,39 @@ impl Listener {
             }
             Address::Unix(path) => bind_unix(path),
         }
+    }
+
+    /// The listener on `address` that an earlier version of the daemon had.
+    ///
+    /// # Errors
+    /// It cannot be polled, or is no such socket.
+    pub fn adopt(address: &Address, socket: OwnedFd) -> Result<Self, ListenError> {
+        let object = address.to_string();
+        match address {
+            Address::Tcp(_) => TcpListener::from_std(socket.into()).map(Self::Tcp),
+            Address::Unix(path) => UnixListener::from_std(socket.into())
+                .map(|listener| Self::Unix(listener, Some(SocketFile(path.clone())))),
+        }
+        .map_err(failed("take over the socket of", Path::new(&object)))
+    }
+
+    /// The socket, for a later version of the daemon: it goes on taking connections, and a unix
+    /// socket's file stays.
+    ///
+    /// # Errors
+    /// It is polled no more, and cannot be used otherwise.
+    pub fn hand_on(self) -> Result<OwnedFd, ListenError> {
+        let object = self.address().map(|address| address.to_string()).unwrap_or_default();
+        match self {
+            Self::Tcp(listener) => listener.into_std().map(OwnedFd::from),
+            Self::Unix(listener, file) => {
+                if let Some(mut file) = file {
+                    file.0 = PathBuf::new();
+                }
+                listener.into_std().map(OwnedFd::from)
+            }
+        }
+        .map_err(failed("hand on the socket of", Path::new(&object)))
     }
 
     /// The address it listens on: the port is the real one where 0 was asked for.

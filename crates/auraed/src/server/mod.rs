@@ -48,7 +48,7 @@ pub struct Server {
 /// Serves the connection of a zone's daemon to the daemon above, until it ends. Once the shutdown is
 /// asked for, open requests have until `drain` to end.
 pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, drain: Duration) {
-    let service = Gate::new(route).admit_parent();
+    let service = Gate::new(route, shutdown.clone()).admit_parent();
     let mut http = http();
     http.max_concurrent_streams(MAX_ZONE_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
@@ -82,7 +82,7 @@ impl Server {
     #[must_use]
     pub fn new(route: Route, shutdown: Shutdown) -> Self {
         Self {
-            gate: Gate::new(route),
+            gate: Gate::new(route, shutdown.clone()),
             shutdown,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
@@ -90,12 +90,13 @@ impl Server {
         }
     }
 
-    /// Accepts connections until the shutdown is asked for.
-    pub async fn serve(&self, listener: Listener, tls: Arc<ServerConfig>) {
+    /// Accepts connections until the shutdown is asked for, and gives the listener back: what has
+    /// connected since waits for whoever accepts next.
+    pub async fn serve(&self, listener: Listener, tls: Arc<ServerConfig>) -> Listener {
         let tls = TlsAcceptor::from(tls);
         loop {
             let accepted = tokio::select! {
-                _ = self.shutdown.wait() => return,
+                _ = self.shutdown.wait() => return listener,
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
@@ -156,7 +157,7 @@ impl Connection {
         let Self { server, peer, slots } = self;
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
         let outcome = tokio::select! {
-            _ = server.shutdown.wait() => return,
+            _ = server.shutdown.wait_for_end() => return,
             outcome = handshake => outcome,
         };
         drop(slots.handshake);

@@ -8,6 +8,7 @@ pub mod health;
 pub mod node;
 pub mod observe;
 pub mod reflection;
+pub mod upgrade;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -127,7 +128,7 @@ mod tests {
         Api::default()
             .with(discovery::Discovery::service(Health::default()))
             .with(CellServiceServer::new(cells::CellApi::new(own, Some(executables), own_cells)))
-            .with(node::NodeApi::service(machine, Health::default()))
+            .with(node::NodeApi::service(machine, Health::default(), None))
             .with(observe::Observe::service(LogRing::new(0), Workloads::none()))
     }
 

@@ -17,24 +17,37 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::reply::Unsupported;
 use crate::runtime::node::Machine;
+use crate::runtime::upgrade::Upgrades;
 use crate::server::MAX_MESSAGE_BYTES;
-use crate::service::Answers;
+use crate::service::{Answers, upgrade};
 use crate::shutdown::Intent;
 use crate::status::Status as Health;
 use crate::{VERSION, admit, reply};
+
+/// A zone keeps the version that it was started with.
+const NO_UPGRADES: Unsupported = Unsupported {
+    what: "Upgrade in a zone",
+    instead: "upgrade the node's daemon, then free the cell and allocate it again",
+};
 
 /// The service.
 #[derive(Clone, Debug)]
 pub struct NodeApi {
     machine: Machine,
     health: Health,
+    /// `None` in a zone.
+    upgrades: Option<Upgrades>,
 }
 
 impl NodeApi {
-    /// A service over `machine` that tells of `health`.
+    /// A service over `machine` that tells of `health`, and replaces the daemon with `upgrades`.
     #[must_use]
-    pub fn service(machine: Machine, health: Health) -> NodeServiceServer<Self> {
-        NodeServiceServer::new(Self { machine, health })
+    pub fn service(
+        machine: Machine,
+        health: Health,
+        upgrades: Option<Upgrades>,
+    ) -> NodeServiceServer<Self> {
+        NodeServiceServer::new(Self { machine, health, upgrades })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
@@ -59,8 +72,8 @@ impl NodeApi {
             }),
             degraded: self.degraded(),
             interfaces: facts.interfaces.into_iter().map(interface).collect(),
-            daemon_start_time: None,
-            last_upgrade: None,
+            daemon_start_time: Some(facts.started.into()),
+            last_upgrade: self.upgrades.as_ref().and_then(Upgrades::last).map(upgrade::outcome),
         })
     }
 
@@ -68,7 +81,7 @@ impl NodeApi {
         let degraded = self.health.degraded().into_iter();
         degraded
             .map(|degraded| DegradedPhase {
-                phase: degraded.phase.to_owned(),
+                phase: degraded.phase.into_owned(),
                 message: degraded.message,
             })
             .collect()
@@ -135,7 +148,10 @@ impl NodeService for NodeApi {
         mut request: Request<Streaming<UpgradeRequest>>,
     ) -> Result<Response<Self::UpgradeStream>, Status> {
         admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
-        Err(reply::status(&Unsupported { what: "Upgrade", instead: "start the new version" }))
+        let Some(upgrades) = &self.upgrades else {
+            return Err(reply::status(&NO_UPGRADES));
+        };
+        Ok(Response::new(upgrade::upgrade(upgrades, request.into_inner()).await?))
     }
 }
 

@@ -158,7 +158,8 @@ fn api(own: OwnZone, workloads: Workloads, shutdown: Shutdown) -> Api {
         let cells = CellApi::new(own, workloads.executables.clone(), cells);
         api = api.with(CellServiceServer::new(cells));
     }
-    api.with(NodeApi::service(machine, Status::default())).with(Observe::service(log, workloads))
+    let node = NodeApi::service(machine, Status::default(), None);
+    api.with(node).with(Observe::service(log, workloads))
 }
 
 /// Waits until the parent, or a signal, ends the zone, and ends its executables and cells. Another

@@ -66,7 +66,7 @@ impl Fixture {
         let machine = Machine::new(Role::Beside, BTreeSet::new(), shutdown.clone());
         let api = Api::default()
             .with(Discovery::service(health.clone()))
-            .with(NodeApi::service(machine, health.clone()))
+            .with(NodeApi::service(machine, health.clone(), None))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
         let server = Server::new(Route::new(with_reflection(api).unwrap(), None), shutdown.clone());
