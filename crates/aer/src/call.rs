@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aurae_client::{Client, FAN_OUT, NodeName, fan_out};
+use aurae_client::{Client, FAN_OUT, NodeName, fan_out, retry_after};
 use bytes::Bytes;
 use clap::ArgMatches;
 use prost::Message;
@@ -20,6 +20,13 @@ use crate::failure::{Failure, code_name};
 use crate::output::{self, Chunk, Style};
 use crate::render::{self, lines::Lines};
 use crate::settings::{Output, Settings, Targets};
+
+/// The RPCs that change nothing: they are called again where a node asks for it, while its daemon is
+/// replaced for example. The others may have been begun.
+const READS: [&str; 6] = ["Check", "Discover", "Info", "Inspect", "List", "Wait"];
+
+/// How often at most.
+const RETRIES: u32 = 5;
 
 /// How answers are said.
 #[derive(Debug, Clone, Copy)]
@@ -101,8 +108,18 @@ async fn ask_unary(
 ) -> Result<ExitCode, Failure> {
     let path = rpc.path();
     let call = async |client: Client| -> Result<Bytes, Failure> {
-        let answer = client.unary(&path, request.clone(), MetadataMap::new(), answers.timeout);
-        answer.await.map(tonic::Response::into_inner).map_err(|status| explain(rpc, &status))
+        let mut retries = if READS.contains(&rpc.method.name()) { RETRIES } else { 0 };
+        loop {
+            let answer = client.unary(&path, request.clone(), MetadataMap::new(), answers.timeout);
+            match answer.await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) => match retry_after(&status).filter(|_| retries > 0) {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => return Err(explain(rpc, &status)),
+                },
+            }
+            retries -= 1;
+        }
     };
     let results = fan_out(targets.nodes, call).await;
     let kind = rpc.method.output();

@@ -113,7 +113,7 @@ fn messages(
     check_only: bool,
 ) -> impl tokio_stream::Stream<Item = Bytes> + Send + 'static {
     let size = file.len();
-    let sha256 = digest(&SHA256, &file).as_ref().to_vec().into();
+    let sha256 = digest(&SHA256, &file).as_ref().to_vec();
     let start = Message::Start(UpgradeStart { size: size as u64, sha256, check_only });
     let pieces = (0..size).step_by(PIECE).map(move |from| {
         show_progress(from, size);

@@ -5,6 +5,7 @@
 //! sources.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aurae_authz::Denied;
 use aurae_copy::CopyError;
@@ -37,6 +38,14 @@ pub trait Reply: Error {
 /// The status for an error: its code, and its text followed by that of each of its sources.
 pub fn status(error: &impl Reply) -> Status {
     Status::new(error.code(), text(error))
+}
+
+/// As [`status`], for what a client may ask again after a pause, in gRPC's own words.
+pub fn status_to_retry(error: &impl Reply, pause: Duration) -> Status {
+    let mut status = status(error);
+    let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    status.metadata_mut().insert("grpc-retry-pushback-ms", millis.into());
+    status
 }
 
 /// An error's text followed by that of each of its sources.

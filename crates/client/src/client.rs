@@ -30,6 +30,9 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// No node is waited for longer than this, whatever it says.
+const MAX_PUSHBACK: Duration = Duration::from_secs(10);
+
 /// What requests say as their origin. The transport below is TLS of our own making.
 const ORIGIN: &str = "http://server.unsafe.aurae.io";
 
@@ -172,6 +175,13 @@ impl Client {
             Ok(result) => result.map_err(|status| self.explain(status)),
         }
     }
+}
+
+/// How long a node asks to wait before the call is made again (gRPC's `grpc-retry-pushback-ms`). It may
+/// have been begun: only what changes nothing is called again without a look. `None`: it does not ask.
+pub fn retry_after(status: &Status) -> Option<Duration> {
+    let millis = status.metadata().get("grpc-retry-pushback-ms")?.to_str().ok()?.parse().ok()?;
+    (status.code() == Code::Unavailable).then(|| Duration::from_millis(millis).min(MAX_PUSHBACK))
 }
 
 fn deadline_exceeded() -> Status {

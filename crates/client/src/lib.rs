@@ -35,7 +35,7 @@ mod zone;
 
 pub use address::{Address, AddressError};
 pub use aurae_model::ZonePath;
-pub use client::{Client, MAX_MESSAGE_BYTES};
+pub use client::{Client, MAX_MESSAGE_BYTES, retry_after};
 pub use codec::RawCodec;
 pub use config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_SOCKET, Identity, Node, NodeName};
 pub use connect::CONNECT_TIMEOUT;

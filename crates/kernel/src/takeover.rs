@@ -98,6 +98,8 @@ pub fn take(numbers: &[RawFd]) -> Result<Vec<OwnedFd>> {
 /// allocate.
 struct WayBack {
     program: Program,
+    /// Open under their numbers for as long as there is a way back.
+    _kept: Vec<OwnedFd>,
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
     /// `AURAE_ROLLED_BACK=` and zeros: [`MAX_REASON`] for the reason and one for the end. Leaked.
@@ -113,11 +115,12 @@ static ARMED: AtomicPtr<WayBack> = AtomicPtr::new(ptr::null_mut());
 static LEAVING: AtomicBool = AtomicBool::new(false);
 
 /// Opens the way back to `program`: from here on a crash, SIGALRM and [`roll_back`] execute it, with the
-/// reason in [`ROLLED_BACK`]. The time until SIGALRM begins anew.
+/// reason in [`ROLLED_BACK`] and the descriptors of `kept` under their numbers, as [`take`] gave them.
+/// The time until SIGALRM begins anew.
 ///
 /// # Errors
 /// The kernel refuses a handler; there is no way back then.
-pub fn arm(program: Program) -> Result<()> {
+pub fn arm(program: Program, kept: Vec<OwnedFd>) -> Result<()> {
     let mut text = Vec::with_capacity(ROLLED_BACK.len() + MAX_REASON + 2);
     text.extend_from_slice(ROLLED_BACK.as_bytes());
     text.push(b'=');
@@ -136,19 +139,20 @@ pub fn arm(program: Program) -> Result<()> {
             .map(|signal| Ok((*signal, handle(*signal)?)))
             .collect::<Result<_>>()?,
         program,
+        _kept: kept,
     };
     ARMED.store(Box::into_raw(Box::new(way_back)), Ordering::Release);
     set_alarm(READY_SECONDS);
     Ok(())
 }
 
-/// Closes the way back: this program is ready.
+/// Closes the way back: this program is ready, or has nobody to go back to.
 pub fn disarm() {
     let armed = ARMED.swap(ptr::null_mut(), Ordering::AcqRel);
+    set_alarm(0);
     if armed.is_null() {
         return;
     }
-    set_alarm(0);
     // SAFETY: `arm` made it from a box, and the swap made it ours alone.
     let way_back = unsafe { Box::from_raw(armed) };
     for (signal, action) in &way_back.before {
@@ -265,9 +269,9 @@ fn execveat(image: RawFd, arguments: &[*const c_char], environment: &[*const c_c
         )
     };
     debug_assert!(result < 0, "execveat answers only when it fails");
-    // SAFETY: the address of the calling thread's `errno`, which is valid for its life.
-    let errno = unsafe { *libc::__errno_location() };
-    Errno::from_raw_os_error(errno)
+    // It allocates nothing for the kernel's own errors.
+    let error = std::io::Error::last_os_error();
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 /// Pointers to the strings, and a null pointer behind them.
@@ -290,12 +294,12 @@ mod tests {
     fn actor() {
         let Some(act) = std::env::var_os(ACT) else { return };
         let script = c"echo \"back: $AURAE_ROLLED_BACK\"; grep SigBlk /proc/self/status; exit 42";
-        arm(Program {
+        let shell = Program {
             image: std::fs::File::open("/bin/sh").unwrap().into(),
             arguments: vec![c"sh".into(), c"-c".into(), script.into()],
             environment: vec![c"PATH=/usr/bin:/bin".into()],
-        })
-        .unwrap();
+        };
+        arm(shell, Vec::new()).unwrap();
         assert!(is_armed());
         match act.to_str().unwrap() {
             // SAFETY: raising a signal that is handled touches no memory.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use aurae_client::{Address, Client, Identity};
 use aurae_proto::cells::Cell;
 use aurae_proto::cells::exit_status::Reason;
 use aurae_proto::node::upgrade_request::Message;
@@ -10,15 +9,12 @@ use aurae_proto::node::{
     InfoRequest, InfoResponse, UpgradePhase, UpgradeRequest, UpgradeResponse, UpgradeStart,
 };
 use ring::digest::{SHA256, digest};
-use tokio::task::JoinSet;
 use tonic::{Code, Status};
 use vm_tests::{Api, Node, cell, eventually, logs_of, shell, soon};
 use xtask::workspace::Workspace;
 
 /// How often the daemon is replaced.
 const UPGRADES: u32 = 10;
-/// Clients that make, use and free cells of their own meanwhile.
-const CLIENTS: u32 = 2;
 /// A new connection, with its first answer, takes no longer at any moment.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// Between two new connections.
@@ -86,14 +82,12 @@ async fn replace(node: &Node, api: &Api, file: &[u8]) -> InfoResponse {
 
 /// Connects anew again and again, and answers how long it took at most until a daemon answered, and how
 /// often it was tried.
-async fn knock(address: Address, identity: Identity, end: impl Fn() -> bool) -> (Duration, u32) {
-    let node = aurae_client::Node::new("node", address, identity);
+async fn knock(node: &Node, over: impl Fn() -> bool) -> (Duration, u32) {
     let (mut longest, mut knocks) = (Duration::ZERO, 0);
-    while !end() {
+    while !over() {
         let began = Instant::now();
         eventually("a daemon answers", async || {
-            let api = Api::new(Client::connect(&node).await.ok()?);
-            api.is_there().await.then_some(())
+            node.try_api().await?.is_there().await.then_some(())
         })
         .await;
         longest = longest.max(began.elapsed());
@@ -105,11 +99,12 @@ async fn knock(address: Address, identity: Identity, end: impl Fn() -> bool) -> 
 
 /// Makes, uses and frees a cell, again and again. Calls may end while the daemon is replaced; an exit
 /// status that is told is true.
-async fn churn(node: &Node, client: u32) {
+async fn churn(node: &Node, client: u32, over: impl Fn() -> bool) {
     let name = format!("churn-{client}");
-    loop {
+    while !over() {
         let Some(api) = node.try_api().await else { continue };
         for code in 0..20 {
+            // What fails is tried again the next time.
             let _ = api.try_allocate(Cell { isolate_process: true, ..cell(&name) }).await;
             let executable = format!("exit-{code}");
             let command = format!("echo hello; exit {code}");
@@ -143,25 +138,9 @@ async fn check_count(api: &Api) {
     assert!(expected.is_some());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_under_load_is_upgraded_ten_times_and_no_workload_notices() {
-    let node: &'static Node = Box::leak(Box::new(
-        Node::boot_with("upgrade", |options| options.memory_mib = MEMORY_MIB).await,
-    ));
+/// Upgrades again and again. Nothing that the node runs notices, and no exit status is lost.
+async fn upgrade_again_and_again(node: &Node, counter: i32, own: i32) {
     let file = own_file();
-    let api = node.api().await;
-    api.allocate(Cell { isolate_process: true, ..cell("count") }).await;
-    let count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done";
-    let counter = api.start("count", "count", count).await.pid;
-    let own = api.start("", "own", "exec sleep 100000").await.pid;
-    let addresses = info(&api).await.interfaces;
-
-    let mut clients = JoinSet::new();
-    (0..CLIENTS).for_each(|client| drop(clients.spawn(churn(node, client))));
-    let ended = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let told = std::sync::Arc::clone(&ended);
-    let end = move || told.load(std::sync::atomic::Ordering::Relaxed);
-    let knocking = tokio::spawn(knock(node.address(), node.identity(), end));
     for round in 0..UPGRADES {
         let api = node.api().await;
         // They end while the daemon is replaced, or just before or after.
@@ -183,29 +162,39 @@ async fn a_node_under_load_is_upgraded_ten_times_and_no_workload_notices() {
             assert_eq!(reason, Some(Reason::Code(code)), "round {round} in {cell:?}");
         }
     }
-    ended.store(true, std::sync::atomic::Ordering::Relaxed);
-    let (longest, knocks) = knocking.await.expect("knocking goes on");
-    clients.abort_all();
-    while let Some(ended) = clients.join_next().await {
-        assert!(
-            ended.is_err_and(|error| error.is_cancelled()),
-            "a client was told something false"
-        );
-    }
+}
+
+/// The addresses of each network interface.
+async fn addresses(api: &Api) -> Vec<Vec<String>> {
+    info(api).await.interfaces.into_iter().map(|interface| interface.addresses).collect()
+}
+
+#[tokio::test]
+async fn a_node_under_load_is_upgraded_ten_times_and_no_workload_notices() {
+    let node = Node::boot_with("upgrade", |options| options.memory_mib = MEMORY_MIB).await;
+    let api = node.api().await;
+    api.allocate(Cell { isolate_process: true, ..cell("count") }).await;
+    let count = "i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done";
+    let counter = api.start("count", "count", count).await.pid;
+    let own = api.start("", "own", "exec sleep 100000").await.pid;
+    let before = addresses(&api).await;
+
+    let over = std::cell::Cell::new(false);
+    let upgraded = async {
+        upgrade_again_and_again(&node, counter, own).await;
+        over.set(true);
+    };
+    let ((), (longest, knocks), (), ()) = tokio::join!(
+        upgraded,
+        knock(&node, || over.get()),
+        churn(&node, 0, || over.get()),
+        churn(&node, 1, || over.get()),
+    );
     println!("{knocks} new connections, the slowest answered after {longest:?}");
     let api = node.api().await;
     check_count(&api).await;
-    let address = |interfaces: Vec<aurae_proto::node::NetworkInterface>| {
-        interfaces.into_iter().map(|interface| interface.addresses).collect::<Vec<_>>()
-    };
-    assert_eq!(address(info(&api).await.interfaces), address(addresses));
+    assert_eq!(addresses(&api).await, before);
     assert!(longest < LONGEST_WAIT, "a new connection waited for {longest:?}");
-    drop_now(node);
-}
-
-/// Ends the machine of a node that was leaked for its clients.
-fn drop_now(node: &Node) {
-    node.monitor("quit", "{}");
 }
 
 #[tokio::test]

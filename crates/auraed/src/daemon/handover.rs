@@ -16,12 +16,12 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aurae_kernel::memory_file::sealed;
 use aurae_kernel::takeover::{self, Program, ROLLED_BACK};
-use aurae_kernel::{Errno, Error, zone};
+use aurae_kernel::{Errno, Error, process, zone};
 use prost::Message as _;
 
 use crate::VERSION as OWN_VERSION;
@@ -177,8 +177,6 @@ pub(super) struct Taken {
     pub(super) degraded: Vec<Degraded>,
     /// How the attempt ended, unless something else comes of it.
     pub(super) outcome: Outcome,
-    /// The descriptors under their numbers, for the way back.
-    _kept: Vec<OwnedFd>,
 }
 
 impl Taken {
@@ -203,34 +201,34 @@ impl Taken {
             numbers.push(message.image);
         }
         let mut kept = takeover::take(&numbers)?;
-        if rolled_back.is_none()
-            && let Some(image) = kept.pop()
-        {
+        let image = if rolled_back.is_none() { kept.pop() } else { None };
+        let copies = kept.iter().map(OwnedFd::try_clone).collect::<Result<Vec<_>, _>>();
+        if let Some(image) = image {
             let handover = variable(VARIABLE, &number.to_string());
             let environment = environment().into_iter().chain([handover]).collect();
-            takeover::arm(Program { image, arguments: strings(arguments), environment })?;
+            takeover::arm(Program { image, arguments: strings(arguments), environment }, kept)?;
+        } else {
+            takeover::disarm();
         }
-        Self::take_up(message, kept, rolled_back.unwrap_or_default()).map(Some)
+        keep_name(arguments);
+        let copies = copies
+            .map_err(|error| Error::from_io("copy a descriptor that was handed over", &error))?;
+        Self::take_up(message, copies, rolled_back.unwrap_or_default()).map(Some)
     }
 
-    /// `kept` are the message, the lock if there is one, and the sockets.
-    fn take_up(message: Message, kept: Vec<OwnedFd>, rolled_back: String) -> Result<Self, Error> {
-        let copy = |descriptor: &OwnedFd| {
-            descriptor
-                .try_clone()
-                .map_err(|error| Error::from_io("copy a descriptor that was handed over", &error))
-        };
+    /// `given` are the message, the lock if there is one, and the sockets.
+    fn take_up(message: Message, given: Vec<OwnedFd>, rolled_back: String) -> Result<Self, Error> {
         if !(OLDEST..=VERSION).contains(&message.version) && rolled_back.is_empty() {
             return Err(Error::new("understand the version of what was handed over", Errno::PROTO));
         }
-        let mut given = kept.iter().skip(1);
-        let lock = message.lock.and_then(|_| given.next()).map(copy).transpose()?;
+        let mut given = given.into_iter().skip(1);
+        let lock = message.lock.and_then(|_| given.next());
         let mut sockets = Vec::new();
         for (socket, descriptor) in message.sockets.iter().zip(given) {
             let address = socket.address.parse().map_err(|_| {
                 Error::new(format!("understand the address {}", socket.address), Errno::INVAL)
             })?;
-            sockets.push((address, copy(descriptor)?));
+            sockets.push((address, descriptor));
         }
         let place = message.place.map(|place| Place {
             base: place.base.into(),
@@ -243,7 +241,7 @@ impl Taken {
             .map(|failure| Degraded { phase: failure.phase.into(), message: failure.message });
         let (from, to, time) = (message.from, message.to, SystemTime::now());
         let outcome = Outcome { from, to, time, rolled_back };
-        Ok(Self { lock, sockets, place, degraded: degraded.collect(), outcome, _kept: kept })
+        Ok(Self { lock, sockets, place, degraded: degraded.collect(), outcome })
     }
 
     /// The socket that was asked for at `address`.
@@ -259,6 +257,15 @@ impl Taken {
             "" => tracing::info!(from = self.outcome.from, "took over"),
             reason => tracing::error!(to = self.outcome.to, reason, "took back over"),
         }
+    }
+}
+
+/// The kernel names a process after the file that it executes, which here has no name. A failure costs
+/// what `ps` shows.
+fn keep_name(arguments: &[OsString]) {
+    let name = arguments.first().and_then(|path| Path::new(path).file_name()).unwrap_or_default();
+    if let Ok(name) = CString::new(name.as_bytes()) {
+        let _ = process::set_name(&name);
     }
 }
 

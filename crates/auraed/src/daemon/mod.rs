@@ -372,7 +372,7 @@ mod tests {
     async fn an_init_without_certificates_can_still_be_shut_down() {
         let directory = tempfile::tempdir().unwrap();
         let daemon = daemon(Role::Init, directory.path());
-        daemon.shutdown.request(crate::shutdown::Intent::PowerOff);
+        daemon.shutdown.request(Intent::PowerOff);
         let given_up = tokio::time::timeout(PATIENCE, daemon.retry_doors()).await.unwrap();
         assert!(given_up.is_none());
     }

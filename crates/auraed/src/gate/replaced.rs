@@ -25,6 +25,9 @@ use crate::shutdown::{Intent, Shutdown};
 /// meanwhile.
 const GRACE: Duration = Duration::from_millis(200);
 
+/// A client may ask again after so long: the new version accepts then, or connections wait for it.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// How many messages of a stream that always has one still go: more than a unary answer has.
 const LAST_MESSAGES: u32 = 2;
 
@@ -46,7 +49,7 @@ pub(super) async fn interruptible(
             let shutdown = shutdown.clone();
             Body::new(Interruptible { body, shutdown, replaced: None, last: 0, ended: false })
         }),
-        () = over => reply::status(&Refused::Replaced).into_http(),
+        () = over => reply::status_to_retry(&Refused::Replaced, PAUSE).into_http(),
     }
 }
 
@@ -74,7 +77,7 @@ impl Interruptible {
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.ended = true;
         let mut trailers = HeaderMap::new();
-        let status = reply::status(&Refused::Replaced);
+        let status = reply::status_to_retry(&Refused::Replaced, PAUSE);
         Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
     }
 }

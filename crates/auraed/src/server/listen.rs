@@ -98,7 +98,8 @@ pub struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.0.as_os_str().is_empty() {
+        // A daemon that has to give it back leaves it.
+        if self.0.as_os_str().is_empty() || aurae_kernel::takeover::is_armed() {
             return;
         }
         if let Err(error) = fs::remove_file(&self.0) {

@@ -208,6 +208,7 @@ impl Actor {
             gid: None,
             oom_score: Some(c"0"),
             open_files: None,
+            terminal: false,
         };
         self.reaper.spawn(&spawn)
     }
