@@ -35,6 +35,11 @@ fn every_rpc_is_a_command_and_every_field_of_its_request_an_argument() {
             let found = commands::find_rpc(&api, &group.name, &rpc.name).unwrap();
             assert_eq!(found.method.full_name(), rpc.method.full_name(), "the name is ambiguous");
             assert!(command.get_about().is_some(), "{} has no help", rpc.method.full_name());
+            rpcs += 1;
+            if crate::upgrade::is_for(&rpc) {
+                // Its arguments are made by hand.
+                continue;
+            }
             let mut leaves = Vec::new();
             collect_leaves(&rpc.method.input(), "", &mut leaves);
             for leaf in leaves {
@@ -48,7 +53,6 @@ fn every_rpc_is_a_command_and_every_field_of_its_request_an_argument() {
                 );
                 assert!(argument.is_positional() || argument.get_long().is_some(), "{leaf}");
             }
-            rpcs += 1;
         }
     }
     assert_eq!(rpcs, api.services().map(|service| service.methods().len()).sum::<usize>());
