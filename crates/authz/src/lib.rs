@@ -158,7 +158,9 @@ mod tests {
         let inspect = || Action::new("/aurae.cells.v0.CellService/Inspect");
         let cell = aurae_model::CellPath::parse("inner", "f").unwrap();
         assert!(authorize(&executable, inspect()).unwrap().narrow(Node).is_ok());
-        assert!(authorize(&executable, inspect()).unwrap().narrow(None::<_>.or(Some(cell))).is_err());
+        assert!(
+            authorize(&executable, inspect()).unwrap().narrow(None::<_>.or(Some(cell))).is_err()
+        );
         for action in ["Free", "Start", "Exec", "CopyOut", "Freeze", "Update", "Unheard"] {
             let action = Action::new(&format!("/aurae.cells.v0.CellService/{action}"));
             assert!(authorize(&executable, action.clone()).is_err(), "{action}");

@@ -7,8 +7,8 @@ pub mod copy;
 pub mod life;
 pub mod observe;
 pub mod session;
-pub mod watch;
 pub mod upgrade;
+pub mod watch;
 
 use aurae_authz::{Denied, Node, Permit};
 use aurae_model::Invalid;

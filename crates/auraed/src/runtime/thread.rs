@@ -8,9 +8,7 @@ use tokio::sync::oneshot;
 ///
 /// In a cell the kernel may refuse a thread (`pids.max`), where tokio's own would panic. Then the work
 /// is done here, and the daemon waits for it.
-pub async fn on_thread<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+pub async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (sender, receiver) = oneshot::channel();
     let work = Arc::new(Mutex::new(Some(move || {
         // Nobody may wait any more.
