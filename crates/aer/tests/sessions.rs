@@ -186,6 +186,12 @@ fn logs_are_lines_with_or_without_their_time() {
 }
 
 #[test]
+fn changes_are_lines() {
+    Bed::new()
+        .session("watch", &[&["cell", "watch"], &["cell", "watch", "--after", "7", "-o", "json"]]);
+}
+
+#[test]
 fn every_call_says_which_zone_it_is_for() {
     let bed = Bed::new();
     for (variable, arguments, zone) in [

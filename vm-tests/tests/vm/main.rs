@@ -21,4 +21,5 @@ mod sessions;
 mod tls;
 mod update;
 mod upgrade;
+mod watch;
 mod zones;

@@ -1,11 +1,12 @@
 //! Streams for people: a line for every item.
 
+use aurae_proto::cells::CellServiceWatchResponse;
 use aurae_proto::observe::{GetExecutableLogsResponse, LogChannelType, LogEntry};
 use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage, Value};
 
-use super::{in_file_order, scalar};
+use super::{changes, in_file_order, scalar};
 use crate::failure::Failure;
 use crate::output::{Chunk, printable};
 use crate::units;
@@ -38,6 +39,10 @@ impl Lines {
             let logs = GetExecutableLogsResponse::decode(message).map_err(undecodable)?;
             return Ok(self.log_chunks(&logs));
         }
+        if kind.full_name() == "aurae.cells.v0.CellServiceWatchResponse" {
+            let change = CellServiceWatchResponse::decode(message).map_err(undecodable)?;
+            return Ok(self.change_chunks(&change));
+        }
         let message = DynamicMessage::decode(kind.clone(), message).map_err(undecodable)?;
         let chunk = match (kind.full_name(), log_item(&message)) {
             ("aurae.node.v0.KernelLogResponse", _) => {
@@ -54,6 +59,16 @@ impl Lines {
         let missed = (logs.missed_entries > 0).then(|| self.missed(logs));
         self.begun = true;
         missed.into_iter().chain(logs.entries.iter().map(|entry| self.entry(entry))).collect()
+    }
+
+    fn change_chunks(&self, change: &CellServiceWatchResponse) -> Vec<Chunk> {
+        let missed = (change.missed > 0).then(|| {
+            let changes = if change.missed == 1 { "change is" } else { "changes are" };
+            let note =
+                format!("note: {} {changes} missing here: we read too slowly", change.missed);
+            self.line(true, &note)
+        });
+        missed.into_iter().chain([self.line(false, &changes::line(change))]).collect()
     }
 
     fn missed(&self, logs: &GetExecutableLogsResponse) -> Chunk {

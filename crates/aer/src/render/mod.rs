@@ -2,6 +2,7 @@
 //! repeated messages are a table.
 
 mod block;
+mod changes;
 pub(crate) mod lines;
 mod scalar;
 mod table;

@@ -370,9 +370,37 @@ impl CellService for Fake {
 
     async fn watch(
         &self,
-        _: Request<CellServiceWatchRequest>,
+        request: Request<CellServiceWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("this fake has no watch"))
+        self.note("Watch", request);
+        let change = |kind: ChangeKind, sequence| CellServiceWatchResponse {
+            sequence,
+            time: Some(WHEN),
+            kind: kind.into(),
+            cell_name: "web/api".to_owned(),
+            ..CellServiceWatchResponse::default()
+        };
+        let of_main = |kind, sequence| CellServiceWatchResponse {
+            executable_name: "main".to_owned(),
+            pid: 12,
+            ..change(kind, sequence)
+        };
+        let exit = ExitStatus { reason: Some(Reason::Code(3)), oom_killed: false };
+        let changes = [
+            CellServiceWatchResponse { cell_name: String::new(), ..change(ChangeKind::Resync, 7) },
+            change(ChangeKind::CellAllocated, 8),
+            of_main(ChangeKind::ExecutableStarted, 9),
+            CellServiceWatchResponse {
+                exit_status: Some(exit),
+                missed: 5,
+                ..of_main(ChangeKind::ExecutableEnded, 15)
+            },
+            CellServiceWatchResponse {
+                reason: "signal 9 ended it".to_owned(),
+                ..change(ChangeKind::CellFailed, 16)
+            },
+        ];
+        Ok(Response::new(Box::pin(iter(changes.map(Ok)))))
     }
 }
 

@@ -113,3 +113,6 @@ fn text(reason: Option<&Reason>) -> String {
 fn timestamp(unix_nanos: u64) -> prost_types::Timestamp {
     (std::time::UNIX_EPOCH + Duration::from_nanos(unix_nanos)).into()
 }
+
+#[cfg(test)]
+mod tests;
