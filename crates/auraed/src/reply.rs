@@ -15,7 +15,7 @@ use aurae_model::{CellPath, Invalid};
 use tonic::{Code, Status};
 
 use crate::admit::{Admission, NoPermit};
-use crate::route::{BadZone, ZoneLost};
+use crate::route::{BadZone, UnknownPrincipal, ZoneLost};
 use crate::runtime::cells::{
     AllocateError, FreeError, InspectError, LimitError, ReachError, TooManyCalls, UpdateError,
 };
@@ -353,6 +353,12 @@ impl Reply for BadZone {
             Self::Invalid(_) => Code::InvalidArgument,
             Self::NoZones => Code::NotFound,
         }
+    }
+}
+
+impl Reply for UnknownPrincipal {
+    fn code(&self) -> Code {
+        Code::PermissionDenied
     }
 }
 

@@ -44,6 +44,13 @@ pub enum BadZone {
     NoZones,
 }
 
+/// The daemon above named somebody in a way that this one does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the daemon above speaks for somebody that this version does not know; free the cell and allocate it again"
+)]
+pub struct UnknownPrincipal;
+
 /// A zone's daemon ended while it answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon of cell {cell} is gone: {reason}")]
@@ -100,10 +107,13 @@ pub fn zone(headers: &HeaderMap) -> Result<Option<ZonePath>, BadZone> {
     Ok(Some(ZonePath::parse(&String::from_utf8_lossy(value.as_bytes()))?))
 }
 
-/// Who asks, as the daemon above told it.
-#[must_use]
-pub fn principal(headers: &HeaderMap) -> Option<Principal> {
-    Principal::decode(headers.get(&PRINCIPAL)?.to_str().ok()?)
+/// Who asks, as the daemon above told it; that daemon itself where it told nobody.
+///
+/// # Errors
+/// It told something that is not understood.
+pub fn principal(headers: &HeaderMap) -> Result<Principal, UnknownPrincipal> {
+    let Some(value) = headers.get(&PRINCIPAL) else { return Ok(Principal::parent()) };
+    value.to_str().ok().and_then(Principal::decode).ok_or(UnknownPrincipal)
 }
 
 /// A message to a zone's daemon, and whoever it is sent for.
@@ -138,6 +148,7 @@ async fn pass_on(
         }
     }
     *request.uri_mut() = inside(request.uri());
+    let request = request.map(|body| Body::new(WithoutEmptyFrames(body)));
     match send(zone.connection(), request).await {
         Ok(response) => response.map(|body| Body::new(PassedOn { body, zone, room: Some(room) })),
         Err(error) => reply::status(&lost(&zone, &error)).into_http(),
@@ -162,6 +173,36 @@ fn inside(uri: &Uri) -> Uri {
 
 fn lost(zone: &Zone, error: &hyper::Error) -> ZoneLost {
     ZoneLost { cell: zone.path(), reason: reply::text(error) }
+}
+
+/// A request's body on its way through. An empty frame says nothing, and HTTP/2 implementations end a
+/// connection on which there are many: a caller could end the one that all share.
+struct WithoutEmptyFrames(Body);
+
+impl hyper::body::Body for WithoutEmptyFrames {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            let frame = std::task::ready!(Pin::new(&mut self.0).poll_frame(context));
+            let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+            if !matches!(&frame, Some(Ok(frame)) if is_empty(frame)) {
+                return Poll::Ready(frame);
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
 }
 
 /// An answer on its way through. It takes up a zone's stream while it is open.

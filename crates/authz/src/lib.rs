@@ -74,8 +74,9 @@ fn on(resource: Option<&str>) -> String {
     resource.map(|resource| format!(" on {resource}")).unwrap_or_default()
 }
 
-/// What only reads, and only what belongs to the zone that answers.
-const READS: [&str; 13] = [
+/// What only reads, and only what belongs to the zone that answers. (`GetSubProcessStream` may lead to a
+/// zone inside.)
+const READS: [&str; 12] = [
     "/aurae.cells.v0.CellService/Inspect",
     "/aurae.cells.v0.CellService/List",
     "/aurae.cells.v0.CellService/Wait",
@@ -85,7 +86,6 @@ const READS: [&str; 13] = [
     "/aurae.observe.v0.ObserveService/GetAuraeDaemonLogStream",
     "/aurae.observe.v0.ObserveService/GetExecutableLogs",
     "/aurae.observe.v0.ObserveService/GetPosixSignalsStream",
-    "/aurae.observe.v0.ObserveService/GetSubProcessStream",
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/List",
     "/grpc.health.v1.Health/Watch",

@@ -22,7 +22,8 @@ pub enum Form {
 
 impl Form {
     /// Every form.
-    const ALL: [Self; 5] = [Self::Spiffe, Self::Dns, Self::CommonName, Self::Serial, Self::Parent];
+    const ALL: [Self; 6] =
+        [Self::Spiffe, Self::Dns, Self::CommonName, Self::Serial, Self::Parent, Self::Executable];
 
     /// The form as the audit log spells it.
     #[must_use]
@@ -217,6 +218,10 @@ mod tests {
     #[test]
     fn a_principal_survives_a_header() {
         for name in ["alice", "a b%41", "ä\n", "", "spiffe://a/b"] {
+            for form in Form::ALL {
+                let principal = Principal::new(form, name);
+                assert_eq!(Principal::decode(&principal.encode()), Some(principal));
+            }
             let principal = Principal::common_name(name);
             let word = principal.encode();
             assert!(word.bytes().all(|byte| byte.is_ascii_graphic()), "{word}");

@@ -239,7 +239,7 @@ mod tests {
         let arguments = ["init", "splash"].map(OsString::from).to_vec();
         let settings = init_settings(arguments, boot::Settings::default(), &status);
         assert_eq!(settings.log_capacity, 1 << 20);
-        let phases: Vec<_> = status.degraded().iter().map(|degraded| degraded.phase).collect();
+        let phases: Vec<_> = status.degraded().into_iter().map(|degraded| degraded.phase).collect();
         assert_eq!(phases, ["arguments"]);
     }
 

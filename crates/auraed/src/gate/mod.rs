@@ -90,8 +90,17 @@ impl Admitted {
     async fn answer(self, request: Request<Incoming>) -> Response<AuditedBody> {
         let action = Action::new(request.uri().path());
         let number = self.gate.requests.fetch_add(1, Ordering::Relaxed);
-        let told = self.believed.then(|| route::principal(request.headers())).flatten();
-        let principal = told.unwrap_or(self.principal);
+        let principal = match self.believed {
+            true => route::principal(request.headers()),
+            false => Ok(self.principal),
+        };
+        let principal = match principal {
+            Ok(principal) => principal,
+            Err(error) => {
+                let record = Record::open(number, Principal::parent(), self.peer, action, None);
+                return record.attach(reply::status(&error).into_http());
+            }
+        };
         // A bad path is told by the route.
         let zone = route::zone(request.headers()).ok().flatten();
         let record = Record::open(number, principal.clone(), self.peer, action.clone(), zone);

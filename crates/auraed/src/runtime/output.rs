@@ -124,7 +124,7 @@ impl Outputs for Workloads {
             (Some(cell), None, _) => Err(NoOutput::NoCells(cell.clone())),
             (None, _, Some(own)) => Ok(Output::Here(own.logs(name)?)),
             (None, cells, None) => {
-                let zone = cells.as_ref().and_then(Cells::node_zone);
+                let zone = cells.as_ref().map(Cells::node_zone).transpose()?.flatten();
                 Ok(Output::Inside(zone.ok_or_else(|| NoSuchExecutable(name.clone()))?))
             }
         }

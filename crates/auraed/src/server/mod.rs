@@ -53,6 +53,9 @@ pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, 
     http.max_concurrent_streams(MAX_ZONE_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        // Bounds against a hostile peer; this one is ours, and all callers share the connection.
+        .max_pending_accept_reset_streams(MAX_ZONE_STREAMS as usize)
+        .max_local_error_reset_streams(None)
         // The peer is this machine's own kernel: a lost connection is told at once.
         .keep_alive_interval(None);
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
@@ -69,9 +72,14 @@ pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, 
 }
 
 /// Serves a connection of an executable to the daemon of its own zone, until it ends.
-pub async fn serve_inside(stream: UnixStream, route: Route, principal: Principal) {
+pub async fn serve_inside(
+    stream: UnixStream,
+    route: Route,
+    principal: Principal,
+    shutdown: Shutdown,
+) {
     let peer = principal.name().to_owned();
-    let service = Gate::new(route).admit(principal, peer);
+    let service = Gate::new(route, shutdown).admit(principal, peer);
     if let Err(error) = http().serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(error = crate::reply::text(&error), "an executable's connection is lost");
     }

@@ -26,6 +26,9 @@ use crate::shutdown::Shutdown;
 /// What open requests have to be answered once the zone's executables have ended.
 const DRAIN: Duration = Duration::from_millis(200);
 
+/// The pause before the door is watched again after a failure: trying at once would spin.
+const DOOR_PAUSE: Duration = Duration::from_secs(1);
+
 /// The daemon above.
 pub(super) struct Above {
     /// `None` while there is no parent.
@@ -61,7 +64,7 @@ impl Above {
         loop {
             tokio::select! {
                 message = next(self.line.as_ref()) => match message {
-                    Some(message) => if let Some(grace) = self.obey(&message) {
+                    Some(message) => if let Some(grace) = self.obey(message) {
                         return grace;
                     },
                     None => {
@@ -71,20 +74,36 @@ impl Above {
                 },
                 knock = receive(&self.knocks) => match knock {
                     Ok(Some(message)) => self.answer(message),
-                    // This process holds the outer end too, so it does not end.
-                    Ok(None) | Err(_) => return pending().await,
+                    // An empty message: this process holds the outer end too, so it is no end.
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::error!(error = text(&error), "the zone's door cannot be watched");
+                        tokio::time::sleep(DOOR_PAUSE).await;
+                    }
                 },
             }
         }
     }
 
-    fn obey(&self, message: &Message) -> Option<Duration> {
+    fn obey(&mut self, message: Message) -> Option<Duration> {
         match Order::decode(message.bytes.as_slice()).ok()?.command? {
             Command::Shutdown(millis) => return Some(Duration::from_millis(millis)),
             Command::Numbered(numbered) => self.parent.numbered(numbered),
-            Command::Adopt(_) => {}
+            // Two came in one after the other, with the same end of a line: the later one stays.
+            Command::Adopt(_) => {
+                if let Err(error) = message.descriptor.map_or(Ok(()), |stream| self.serve(stream)) {
+                    tracing::error!(error = text(&error), "a new parent was not let in");
+                }
+            }
         }
         None
+    }
+
+    /// Serves another connection instead of the one before.
+    fn serve(&mut self, stream: OwnedFd) -> std::io::Result<()> {
+        let serving = serve(stream, &self.route, &self.shutdown)?;
+        std::mem::replace(&mut self.serving, serving).abort();
+        Ok(())
     }
 
     /// Lets a new parent in; one that is not understood changes nothing.
@@ -104,12 +123,12 @@ impl Above {
     }
 
     fn admit(&mut self, stream: OwnedFd) -> std::io::Result<()> {
-        let serving = serve(stream, &self.route, &self.shutdown)?;
+        self.serve(stream)?;
         let failed = |error: aurae_kernel::Error| std::io::Error::other(text(&error));
         let line = Arc::new(self.door.replace().map_err(failed)?);
-        let (own_line, knocks) = (register(&line)?, register(self.door.inner())?);
-        std::mem::replace(&mut self.serving, serving).abort();
-        (self.line, self.knocks) = (Some(own_line), knocks);
+        let knocks = register(self.door.inner())?;
+        // What was the inner side of the door is the line now.
+        self.line = Some(std::mem::replace(&mut self.knocks, knocks));
         line.send(&report(Event::Adopted(true)), None).map_err(failed)?;
         self.parent.found(line);
         Ok(())

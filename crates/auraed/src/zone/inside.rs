@@ -17,6 +17,7 @@ use crate::reply::text;
 use crate::route::Route;
 use crate::runtime::executables::LEAF_PREFIX;
 use crate::server::serve_inside;
+use crate::shutdown::Shutdown;
 
 /// Where the socket is.
 pub(super) const DIRECTORY: &str = "/run/aurae";
@@ -32,15 +33,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// It cannot be opened.
-pub(super) fn listen(route: Route) -> std::io::Result<()> {
+pub(super) fn listen(route: Route, shutdown: Shutdown) -> std::io::Result<()> {
     let listener = UnixListener::bind(SOCKET)?;
     // Executables run as any user; who they are decides what they may do.
     std::fs::set_permissions(SOCKET, std::fs::Permissions::from_mode(0o666))?;
-    tokio::spawn(accept(listener, route));
+    tokio::spawn(accept(listener, route, shutdown));
     Ok(())
 }
 
-async fn accept(listener: UnixListener, route: Route) {
+async fn accept(listener: UnixListener, route: Route, shutdown: Shutdown) {
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     // It is never closed.
     while let Ok(room) = Arc::clone(&connections).acquire_owned().await {
@@ -49,7 +50,7 @@ async fn accept(listener: UnixListener, route: Route) {
             continue;
         };
         let Some(principal) = identify(&stream) else { continue };
-        let serving = serve_inside(stream, route.clone(), principal);
+        let serving = serve_inside(stream, route.clone(), principal, shutdown.clone());
         tokio::spawn(async move {
             serving.await;
             drop(room);

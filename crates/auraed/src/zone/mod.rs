@@ -133,7 +133,7 @@ async fn serve(
     let own = OwnZone { name: own_name(config), cgroup };
     let route = Route::new(api(own, workloads.clone(), shutdown.clone()), workloads.cells.clone());
     if config.api_socket {
-        inside::listen(route.clone())?;
+        inside::listen(route.clone(), shutdown.clone())?;
     }
     let above = Above::new(line, stream, door, parent, route, shutdown.clone())?;
     end_when_told(above, &workloads, &shutdown).await

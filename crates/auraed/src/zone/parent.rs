@@ -14,12 +14,14 @@ use crate::runtime::reaper::{Hold, Reaper};
 /// Of the processes whose numbers were told, so many are remembered; the oldest is forgotten first.
 const MAX_KNOWN: usize = 1024;
 
+/// So many processes may wait for their numbers, for as long as there is no parent; one more gets none.
+const MAX_WAITING: usize = 4096;
+
 /// How long a process's numbers are waited for. Meanwhile no process is reaped, as the daemons above
 /// can only number one that is still there.
 pub const NUMBERS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the daemons above number a process: the parent first, the node last. `None` until it is told;
-/// for good where it is not told in time.
+/// How the daemons above number a process: the parent first, the node last. `None` until it is told.
 pub type Numbers = watch::Receiver<Option<Arc<[i32]>>>;
 
 /// A handle to the parent; clones share it.
@@ -37,10 +39,12 @@ struct State {
     known: VecDeque<(i32, Arc<[i32]>)>,
 }
 
+/// A process whose numbers were not told yet: they come, at the latest, from the next parent.
 #[derive(Debug)]
 struct Waiting {
     numbers: watch::Sender<Option<Arc<[i32]>>>,
-    _hold: Hold,
+    /// Only for a while: then the process may end and be forgotten.
+    hold: Option<Hold>,
 }
 
 impl Parent {
@@ -58,22 +62,41 @@ impl Parent {
         let pid = process.as_raw_nonzero().get();
         let (numbers, told) = watch::channel(None);
         let mut state = self.lock();
-        let Some(line) = state.line.clone() else { return told };
         state.known.retain(|(other, _)| *other != pid);
-        if let Err(error) = line.send(&report(Event::Started(pid)), Some(process)) {
-            tracing::warn!(%error, "the parent was not told of a process");
+        if state.waiting.len() >= MAX_WAITING {
             return told;
         }
-        state.waiting.insert(pid, Waiting { numbers, _hold: self.reaper.hold() });
+        let hold = state.line.clone().and_then(|line| self.tell(&line, process));
+        let is_told = hold.is_some();
+        state.waiting.insert(pid, Waiting { numbers, hold });
         drop(state);
-        let (parent, mut until) = (self.clone(), told.clone());
-        tokio::spawn(async move {
-            let told = until.wait_for(Option::is_some);
-            if tokio::time::timeout(NUMBERS_TIMEOUT, told).await.is_err() {
-                parent.lock().waiting.remove(&pid);
-            }
-        });
+        if is_told {
+            let (parent, mut until) = (self.clone(), told.clone());
+            tokio::spawn(async move {
+                let told = until.wait_for(Option::is_some);
+                if tokio::time::timeout(NUMBERS_TIMEOUT, told).await.is_err() {
+                    parent.let_go(pid);
+                }
+            });
+        }
         told
+    }
+
+    /// Asks the parent for the numbers of a process, which is held until they come.
+    fn tell(&self, line: &Line, process: Pid) -> Option<Hold> {
+        let started = report(Event::Started(process.as_raw_nonzero().get()));
+        match line.send(&started, Some(process)) {
+            Ok(()) => Some(self.reaper.hold()),
+            Err(error) => {
+                tracing::debug!(%error, "the parent was not told of a process");
+                None
+            }
+        }
+    }
+
+    fn let_go(&self, pid: i32) {
+        let hold = self.lock().waiting.get_mut(&pid).and_then(|waiting| waiting.hold.take());
+        drop(hold);
     }
 
     /// Takes the numbers that the parent has told.
@@ -89,17 +112,21 @@ impl Parent {
         }
     }
 
-    /// The parent is gone: nothing will be told.
+    /// The parent is gone: nothing will be told until there is another.
     pub(super) fn lost(&self) {
         let mut state = self.lock();
         state.line = None;
-        state.waiting.clear();
+        state.waiting.values_mut().for_each(|waiting| drop(waiting.hold.take()));
     }
 
-    /// There is another parent: it is told what the one before knew.
+    /// There is another parent: it is told what the one before knew, and asked what that one did not
+    /// tell. A process that has ended meanwhile has no number there.
     pub(super) fn found(&self, line: Arc<Line>) {
         let mut state = self.lock();
-        state.waiting.clear();
+        state.waiting.retain(|pid, _| {
+            let started = report(Event::Started(*pid));
+            Pid::from_raw(*pid).is_some_and(|process| line.send(&started, Some(process)).is_ok())
+        });
         let known = state.known.iter();
         let known: Vec<Numbered> =
             known.map(|(pid, outer)| Numbered { pid: *pid, outer: outer.to_vec() }).collect();

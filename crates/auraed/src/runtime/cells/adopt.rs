@@ -34,6 +34,11 @@ use crate::zone::protocol::{Command, Event, Report, VERSION, order};
 /// How long a zone's daemon may take to let this one in; one that is held up by its limits is slow.
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How often it is tried, with a pause: descriptors may have run out, or the zone may be held up. Then
+/// the cell is told as failed, and left as it is.
+const ADOPT_TRIES: u32 = 30;
+const ADOPT_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long the start of the daemon waits for the cells that it has found. The others are found in
 /// their own time, and cannot be reached until then.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
@@ -75,10 +80,19 @@ impl Cells {
             }
             Ok(None) => self.settled(&name, None),
             Err(error) => {
-                tracing::error!(cell = %name, error = text(&error), "what an earlier daemon left stays");
-                self.settled(&name, None);
+                let reason = text(&error);
+                tracing::error!(cell = %name, reason, "what an earlier daemon left cannot be looked at");
+                self.settled(&name, self.own_failed(&name, reason));
             }
         }
+    }
+
+    /// A cell that can be freed, and nothing else. `None` where not even its cgroup can be opened.
+    pub(super) fn own_failed(&self, name: &CellName, reason: String) -> Option<Arc<Cell>> {
+        let cgroup = self.shared.settings.cgroup.open_child(name.as_str()).ok()?;
+        let (own_cgroup, watched) = (cgroup.try_clone().ok()?, Watched::new(&cgroup).ok()?);
+        let cgroups = (cgroup, own_cgroup, watched);
+        Some(self.own(name, cgroups, None, None, Phase::Failed(reason)))
     }
 
     /// The cell, and whether it was being freed; `None` where there is none, any more.
@@ -96,10 +110,11 @@ impl Cells {
         }
         let daemon = match &standing {
             Standing::Failed(_) => Err(None),
-            _ => match tokio::time::timeout(ADOPT_TIMEOUT, enter(&cgroup)).await {
-                Ok(Ok(entered)) => Ok(entered),
-                Ok(Err(error)) => Err(Some(text(&error))),
-                Err(_) => Err(Some(format!("no answer in {} s", ADOPT_TIMEOUT.as_secs()))),
+            _ => match enter_at_last(name, &cgroup).await {
+                Ok(entered) => Ok(entered),
+                Err(error) if is_gone(&error) => Err(Some(text(&error))),
+                // It runs, so nothing is killed; who frees the cell ends it.
+                Err(error) => return Err(error),
             },
         };
         let own_cgroup = cgroup.try_clone()?;
@@ -121,7 +136,9 @@ impl Cells {
                     }
                 };
                 tracing::error!(cell = %name, reason, "a cell's daemon is gone; the cell is killed");
-                Standing::Failed(reason.clone()).note(&cgroup)?;
+                if standing != Standing::Freeing {
+                    Standing::Failed(reason.clone()).note(&cgroup)?;
+                }
                 watched.kill(&cgroup).await?;
                 (None, None, Phase::Failed(reason))
             }
@@ -129,6 +146,28 @@ impl Cells {
         let cell = self.own(name, (cgroup, own_cgroup, watched), connection, daemon, phase);
         Ok(Some((cell, standing == Standing::Freeing)))
     }
+}
+
+/// As [`enter`], tried again while the daemon is there.
+async fn enter_at_last(name: &CellName, cgroup: &Cgroup) -> Result<(Connection, Daemon), Error> {
+    let mut tries = 1;
+    loop {
+        let entered = tokio::time::timeout(ADOPT_TIMEOUT, enter(cgroup)).await;
+        let late = || Error::new("be let in by the cell's daemon", Errno::TIMEDOUT);
+        match entered.unwrap_or_else(|_| Err(late())) {
+            Err(error) if !is_gone(&error) && tries < ADOPT_TRIES => {
+                tracing::warn!(cell = %name, error = text(&error), "a cell is not found again yet");
+            }
+            outcome => return outcome,
+        }
+        tries += 1;
+        tokio::time::sleep(ADOPT_PAUSE).await;
+    }
+}
+
+/// Whether the daemon of a cell has ended, as the kernel says.
+fn is_gone(error: &Error) -> bool {
+    matches!(error.errno, Errno::SRCH | Errno::NOENT)
 }
 
 /// Comes in through the door of the daemon in `cgroup`.

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tonic::body::Body;
 use tower::Service;
 
-use crate::server::{CONNECTION_WINDOW, MAX_SEND_BYTES, STREAM_WINDOW};
+use crate::server::{CONNECTION_WINDOW, MAX_SEND_BYTES, MAX_ZONE_STREAMS, STREAM_WINDOW};
 
 /// A connection; clones share it. It is over a pair of sockets, with no path that anybody else could
 /// open. Once it is lost, the daemon at its other end is.
@@ -37,6 +37,9 @@ impl Connection {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(MAX_SEND_BYTES)
+            // Bounds against a hostile peer; this one is ours, and all callers share the connection.
+            .max_concurrent_reset_streams(MAX_ZONE_STREAMS as usize)
+            .max_local_error_reset_streams(None)
             .handshake(stream);
         let (requests, driver) = handshake.await.map_err(std::io::Error::other)?;
         // It ends with the connection; whoever has a request open is told then.

@@ -76,7 +76,7 @@ pub(super) struct Shared {
     pub(super) settings: CellsSettings,
     pub(super) reaper: Reaper,
     table: Mutex<Table>,
-    /// Told whenever a name is no longer [`Slot::Settling`].
+    /// Told whenever a cell is no longer being made, looked for or freed.
     settled: Notify,
 }
 
@@ -241,7 +241,11 @@ impl Cells {
     pub fn inspect(&self, path: &CellPath) -> Result<(CellView, Usage, Vec<String>), InspectError> {
         let (first, _) = path.split_first();
         let mut missing = self.path_of(first);
-        let mut cgroup = self.find(first)?.cgroup.try_clone()?;
+        let cell = self.find(first)?;
+        if matches!(*cell.phase.borrow(), Phase::Freeing | Phase::Gone) {
+            return Err(ReachError::Busy(missing, "freed").into());
+        }
+        let mut cgroup = cell.cgroup.try_clone()?;
         for label in path.labels().skip(1) {
             missing = missing.join(label);
             let child = existing(cgroup.open_child(label.as_str()))?;
@@ -264,9 +268,16 @@ impl Cells {
     }
 
     /// The zone of the node's own executables, if there is one.
-    #[must_use]
-    pub fn node_zone(&self) -> Option<Zone> {
-        self.zone(&CellName::of_node())
+    ///
+    /// # Errors
+    /// It is being looked for, after a restart of the daemon.
+    pub fn node_zone(&self) -> Result<Option<Zone>, ReachError> {
+        match self.find(&CellName::of_node()).and_then(|cell| cell.zone(None)) {
+            Ok(zone) => Ok(Some(zone)),
+            // Nothing runs in it.
+            Err(ReachError::Missing(_) | ReachError::Failed(..)) => Ok(None),
+            Err(busy @ ReachError::Busy(..)) => Err(busy),
+        }
     }
 
     /// The zone of the node's own executables, made if there is none. One whose daemon is gone is
@@ -291,7 +302,10 @@ impl Cells {
                     let (limits, traits) = (Limits::default(), Traits::default());
                     match self.allocate(CellSpec { name: name.clone(), limits, traits }, None).await
                     {
-                        Ok(()) | Err(AllocateError::Exists(_)) => {}
+                        Ok(()) => {}
+                        // Somebody else was faster, unless it is a cgroup that nobody owns.
+                        Err(AllocateError::Exists(_)) if self.find(&name).is_ok() => {}
+                        Err(AllocateError::Exists(_)) if self.is_settling(&name) => {}
                         Err(error) => return Err(error),
                     }
                 }
@@ -341,6 +355,10 @@ impl Cells {
             Some(path) => path.join(name),
             None => name.clone().into(),
         }
+    }
+
+    fn is_settling(&self, name: &CellName) -> bool {
+        matches!(self.table().slots.get(name), Some(Slot::Settling(_)))
     }
 
     pub(super) fn find(&self, name: &CellName) -> Result<Arc<Cell>, ReachError> {
@@ -406,6 +424,12 @@ impl Cells {
     /// Gives a name free again: its cell is gone.
     pub(super) fn forget(&self, name: &CellName) {
         self.table().slots.remove(name);
+        self.changed();
+    }
+
+    /// Lets those look again who wait for a cell to become something else.
+    pub(super) fn changed(&self) {
+        self.shared.settled.notify_waiters();
     }
 
     /// Kills what is in a cell that nobody owns, and removes its cgroup.

@@ -23,7 +23,6 @@ use crate::runtime::cgroup::Watched;
 use crate::runtime::changes::{CellNews, News, Reason};
 use crate::runtime::reaper::ExitReceiver;
 use crate::zone::line::receive;
-use crate::zone::parent::NUMBERS_TIMEOUT;
 use crate::zone::protocol::{Command as Order, Event, Numbered, Report, order, shutdown};
 
 /// What a zone's daemon has beyond the grace period of its executables before it is killed.
@@ -154,9 +153,8 @@ impl Runner {
         };
         let mut numbers = parent.announce(process);
         tokio::spawn(async move {
-            let told = tokio::time::timeout(NUMBERS_TIMEOUT, numbers.wait_for(Option::is_some));
-            // Not told in time, or the line is gone: then the zone goes on without.
-            let Ok(Ok(above)) = told.await else { return };
+            // At the latest when there is another daemon above, or the process has ended by then.
+            let Ok(above) = numbers.wait_for(Option::is_some).await else { return };
             let above = above.as_deref().unwrap_or_default();
             tell(&line, inside, [&[own], above].concat());
         });
@@ -211,6 +209,7 @@ impl Runner {
             Err(reason) => {
                 tracing::error!(cell = %self.path, reason, "a cell's cgroup is left");
                 self.failed(reason.clone());
+                self.cells.changed();
             }
         }
         for reply in replies {

@@ -55,10 +55,19 @@ pub(super) fn tree(cgroup: &Cgroup, around: &str, depth: usize) -> Result<Vec<Ce
         return Ok(nodes);
     }
     for name in cgroup.children()? {
-        if !name.starts_with(LEAF_MARK)
-            && let Some(node) = existing(node(cgroup, &name, around, depth))?.flatten()
-        {
-            nodes.push(node);
+        if name.starts_with(LEAF_MARK) {
+            continue;
+        }
+        match existing(node(cgroup, &name, around, depth)) {
+            Ok(node) => nodes.extend(node.flatten()),
+            // A workload may have spoiled it; that is no reason to show none.
+            Err(error) => {
+                tracing::warn!(
+                    cell = name,
+                    error = crate::reply::text(&error),
+                    "a cell cannot be read"
+                );
+            }
         }
     }
     Ok(nodes)

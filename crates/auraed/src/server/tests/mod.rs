@@ -89,7 +89,7 @@ impl Fixture {
 
     fn serve(&mut self, listener: Listener) {
         let (server, tls) = (self.server.clone(), server_config(&self.pki.server()).unwrap());
-        self.serving.spawn(async move { server.serve(listener, tls).await });
+        self.serving.spawn(async move { drop(server.serve(listener, tls).await) });
     }
 
     async fn client(&self) -> Client {
@@ -419,12 +419,14 @@ async fn shutdown_lets_streams_end_and_then_cuts() {
 #[tokio::test]
 async fn an_executable_may_read_its_zone_and_change_nothing() {
     let machine = Machine::new(Role::Zone, BTreeSet::new(), Shutdown::default());
-    let api = Api::default()
-        .with(Discovery::service(Health::default()))
-        .with(NodeApi::service(machine, Health::default()));
+    let api = Api::default().with(Discovery::service(Health::default())).with(NodeApi::service(
+        machine,
+        Health::default(),
+        None,
+    ));
     let (ours, theirs) = UnixStream::pair().unwrap();
     let principal = Principal::executable("executables/nginx");
-    tokio::spawn(serve_inside(theirs, Route::new(api, None), principal));
+    tokio::spawn(serve_inside(theirs, Route::new(api, None), principal, Shutdown::default()));
     let mut ours = Some(TokioIo::new(ours));
     let connector = tower::service_fn(move |_| {
         let gone = || io::Error::from(io::ErrorKind::NotConnected);

@@ -11,6 +11,7 @@ mod session;
 mod watch;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aurae_authz::{Executable as ExecutableResource, Principal};
 use aurae_kernel::cgroup::Cgroup;
@@ -149,6 +150,10 @@ impl CellService for CellApi {
                 Ok(Response::new(wire::CellServiceStopResponse {}))
             }
             Place::Inside(zone) => {
+                // It waits for as long as the executable takes, unless that is killed at once.
+                let waits = grace != Some(Duration::ZERO);
+                let room = waits.then(|| zone.room()).transpose();
+                let _room = room.map_err(|error| reply::status(&error))?;
                 let forwarded = route::request(permit.principal(), &zone, forwarded);
                 client(&zone).stop(forwarded).await.map_err(|status| from_zone(&zone, status))
             }

@@ -37,7 +37,10 @@ impl CellApi {
         match (cell, &self.executables) {
             (Some(path), _) => self.zone(path).map(Place::Inside),
             (None, Some(own)) => Ok(Place::Here(own.clone())),
-            (None, None) => Ok(self.cells.node_zone().map_or(Place::Nowhere, Place::Inside)),
+            (None, None) => {
+                let zone = self.cells.node_zone().map_err(|error| reply::status(&error))?;
+                Ok(zone.map_or(Place::Nowhere, Place::Inside))
+            }
         }
     }
 
