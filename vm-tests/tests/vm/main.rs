@@ -6,6 +6,7 @@
 #![expect(clippy::expect_used, reason = "a test that does not get what it needs fails")]
 
 mod bad_input;
+mod copies;
 mod cycles;
 mod executables;
 mod freeze;

@@ -45,7 +45,7 @@ fn patched(mut file: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
 }
 
 fn messages(file: &[u8], check_only: bool) -> Vec<UpgradeRequest> {
-    let sha256 = digest(&SHA256, file).as_ref().to_vec().into();
+    let sha256 = digest(&SHA256, file).as_ref().to_vec();
     let start = Message::Start(UpgradeStart { size: file.len() as u64, sha256, check_only });
     let pieces = file.chunks(PIECE).map(|piece| Message::Data(piece.to_vec().into()));
     let all = std::iter::once(start).chain(pieces);

@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn the_first_message_says_what_comes() {
         let start_of = |size, length: usize| {
-            let sha256 = vec![7; length].into();
+            let sha256 = vec![7; length];
             start(Some(request(Message::Start(UpgradeStart { size, sha256, check_only: true }))))
         };
         let announced = start_of(MAX_SIZE, 32).unwrap();
