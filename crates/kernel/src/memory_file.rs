@@ -138,7 +138,8 @@ mod tests {
     fn an_output_takes_what_there_is_room_for() {
         let output = Output::new(5).unwrap();
         let mut end = File::from(output.as_fd().try_clone_to_owned().unwrap());
-        assert!(end.write_all(b"hello world").is_err());
+        end.write_all(b"hello").unwrap();
+        assert!(end.write_all(b" world").is_err());
         assert_eq!(output.text().unwrap(), "hello");
     }
 }
