@@ -1,5 +1,7 @@
 //! A daemon that is killed again and again, and what it runs.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aurae_client::Client;
@@ -39,28 +41,33 @@ impl Random {
     }
 }
 
-/// Makes, uses and frees cells until the daemon is gone. What an executable's name says is how it
+/// Makes, uses and frees cells until the daemon was killed. What an executable's name says is how it
 /// must end.
-async fn churn(api: Api, client: u64, mut random: Random) {
+///
+/// A client connects again by itself, so that the end of its connection is no end: it may go on with the
+/// next daemon.
+async fn churn(api: Api, client: u64, mut random: Random, killed: Arc<AtomicBool>) {
     let top = format!("churn-{client}");
-    loop {
+    while !killed.load(Ordering::Relaxed) {
         let inner = format!("{top}/inner");
         let place = if random.below(2) == 0 { &top } else { &inner };
         let code = random.below(200);
-        let step = match random.below(6) {
-            0 | 1 => api.try_allocate(Cell { isolate_process: true, ..cell(place) }).await.err(),
-            2 | 3 => {
-                let (name, command) =
-                    (format!("exit-{code}"), format!("sleep 0.0{code}; exit {code}"));
-                api.try_start(place, shell(&name, &command)).await.err()
+        // Names that are taken or not there are a part of it, and so is a daemon that is gone.
+        let _ = soon("a step", async {
+            match random.below(6) {
+                0 | 1 => {
+                    api.try_allocate(Cell { isolate_process: true, ..cell(place) }).await.err()
+                }
+                2 | 3 => {
+                    let (name, command) =
+                        (format!("exit-{code}"), format!("sleep 0.0{code}; exit {code}"));
+                    api.try_start(place, shell(&name, &command)).await.err()
+                }
+                4 => api.try_stop(place, &format!("exit-{code}")).await.err(),
+                _ => api.try_free(place).await.err(),
             }
-            4 => api.try_stop(place, &format!("exit-{code}")).await.err(),
-            _ => api.try_free(place).await.err(),
-        };
-        // Names that are taken or not there are a part of it; a daemon that is gone is its end.
-        if step.is_some() && !soon("discover", api.is_there()).await {
-            return;
-        }
+        })
+        .await;
     }
 }
 
@@ -152,13 +159,16 @@ async fn a_daemon_that_is_killed_fifty_times_loses_nothing() {
 
     for round in 0..KILLS {
         let began = std::time::Instant::now();
+        let killed = Arc::new(AtomicBool::new(false));
         let mut clients = tokio::task::JoinSet::new();
         for client in 0..CLIENTS {
-            clients.spawn(churn(up().await, client, Random(random.below(u64::MAX) | 1)));
+            let random = Random(random.below(u64::MAX) | 1);
+            clients.spawn(churn(up().await, client, random, Arc::clone(&killed)));
         }
         tokio::time::sleep(Duration::from_millis(random.below(LONGEST_LIFE_MILLIS))).await;
         // Whoever holds the lock of the runtime directory is the daemon.
         node.on_node("kill -9 $(tr -dc 0-9 < /run/second/auraed.lock)").await;
+        killed.store(true, Ordering::Relaxed);
         clients.join_all().await;
         let api = up().await;
         soon("the check", check(&node, &api)).await;
