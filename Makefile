@@ -3,7 +3,7 @@
 
 XTASK = cargo run --quiet --release --locked --package xtask --
 
-.PHONY: help demo test node build lint audit
+.PHONY: help demo test soak node build lint audit
 .DEFAULT_GOAL := help
 
 help: ## Shows the targets
@@ -14,6 +14,11 @@ demo: ## Builds, boots a node in QEMU, runs examples/hello.ts against it, powers
 
 test: ## Runs every test that this machine can run; ends with one line of counts
 	@$(XTASK) test
+
+soak: ## Does what adds up for an hour or two: 10,000 cycles, 500 kills, 50 upgrades
+	@$(XTASK) test setup build
+	@AURAE_CYCLES=10000 AURAE_KILLS=500 AURAE_UPGRADES=50 cargo test --release --locked --workspace \
+		--test vm -- --nocapture --test-threads 1 cycles:: killed:: upgrade::
 
 node: ## Builds, boots a node and leaves it running (`cargo xtask node down` ends it)
 	@$(XTASK) node up --detach

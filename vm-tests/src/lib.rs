@@ -51,6 +51,12 @@ pub async fn eventually_within<T>(
     }
 }
 
+/// How often something is done that is done again and again: what the environment variable says
+/// (`make soak` sets them), or as often as a test run has time for.
+pub fn times(variable: &str, usual: u32) -> u32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
 /// Bounds a call that might hang, and fails the test when it does.
 pub async fn soon<F: Future>(what: &str, call: F) -> F::Output {
     match tokio::time::timeout(LIMIT, call).await {

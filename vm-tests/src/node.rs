@@ -53,8 +53,10 @@ impl Node {
     ///
     /// No test's own node runs meanwhile either: what is measured must not share the host.
     pub async fn alone() -> Guard<(RwLockWriteGuard<'static, ()>, SemaphorePermit<'static>)> {
-        let users = USERS.write().await;
+        // In this order: whoever waits for the end of another test's node must not hold up those that
+        // share this one.
         let own = checked(OWN.acquire().await);
+        let users = USERS.write().await;
         Guard { node: shared().await, _users: (users, own) }
     }
 

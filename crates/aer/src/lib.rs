@@ -1,10 +1,8 @@
 //! The command line: arguments → settings → commands.
 //!
 //! The commands of the API are derived from its descriptors at run time: a new field of a request
-//! is a new flag, a new RPC a new command, with no line here. `run`, `logs`, `cp` and `pki` are
-//! made by hand.
-//! is a new flag, a new RPC a new command, with no line here. `run`, `exec`, `attach`,
-//! `logs` and `pki` are made by hand.
+//! is a new flag, a new RPC a new command, with no line here. `run`, `exec`, `attach`, `logs`, `cp` and
+//! `pki` are made by hand.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! Nothing adds up: many cycles, and many cells at once.
 
 use aurae_proto::cells::Cell;
-use vm_tests::{Api, Node, cell, eventually, soon};
+use vm_tests::{Api, Node, cell, eventually, soon, times};
 
 /// How many cells come and go.
 const CYCLES: u32 = 1000;
@@ -67,19 +67,14 @@ async fn tree_cycle(api: &Api) {
     api.free("tree").await;
 }
 
-/// How many cycles there are: [`CYCLES`], or what `AURAE_CYCLES` says.
-fn cycles(usual: u32) -> u32 {
-    std::env::var("AURAE_CYCLES").ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
-
 #[tokio::test]
 async fn a_thousand_cycles_leave_nothing_behind() {
-    nothing_is_left_after(cycles(CYCLES), SETTLED, cycle).await;
+    nothing_is_left_after(times("AURAE_CYCLES", CYCLES), SETTLED, cycle).await;
 }
 
 #[tokio::test]
 async fn cycles_over_a_tree_leave_nothing_behind() {
-    nothing_is_left_after(cycles(TREE_CYCLES), TREE_SETTLED, tree_cycle).await;
+    nothing_is_left_after(times("AURAE_CYCLES", TREE_CYCLES), TREE_SETTLED, tree_cycle).await;
 }
 
 async fn nothing_is_left_after(cycles: u32, settled: u32, cycle: impl AsyncFn(&Api)) {

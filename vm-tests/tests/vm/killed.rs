@@ -7,7 +7,7 @@ use std::time::Duration;
 use aurae_client::Client;
 use aurae_proto::cells::exit_status::Reason;
 use aurae_proto::cells::{Cell, CellState, Executable, ExecutableState};
-use vm_tests::{Api, Node, cell, eventually, logs_of, shell, soon};
+use vm_tests::{Api, Node, cell, eventually, logs_of, shell, soon, times};
 
 /// How often the daemon is killed.
 const KILLS: u32 = 50;
@@ -157,7 +157,7 @@ async fn a_daemon_that_is_killed_fifty_times_loses_nothing() {
     let own = api.start("", "own", "exec sleep 100000").await.pid;
     let mut random = Random::new();
 
-    for round in 0..KILLS {
+    for round in 0..times("AURAE_KILLS", KILLS) {
         let began = std::time::Instant::now();
         let killed = Arc::new(AtomicBool::new(false));
         let mut clients = tokio::task::JoinSet::new();

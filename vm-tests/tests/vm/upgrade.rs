@@ -10,7 +10,7 @@ use aurae_proto::node::{
 };
 use ring::digest::{SHA256, digest};
 use tonic::{Code, Status};
-use vm_tests::{Api, Node, cell, eventually, logs_of, shell, soon};
+use vm_tests::{Api, Node, cell, eventually, logs_of, shell, soon, times};
 use xtask::workspace::Workspace;
 
 /// How often the daemon is replaced.
@@ -141,7 +141,7 @@ async fn check_count(api: &Api) {
 /// Upgrades again and again. Nothing that the node runs notices, and no exit status is lost.
 async fn upgrade_again_and_again(node: &Node, counter: i32, own: i32) {
     let file = own_file();
-    for round in 0..UPGRADES {
+    for round in 0..times("AURAE_UPGRADES", UPGRADES) {
         let api = node.api().await;
         // They end while the daemon is replaced, or just before or after.
         let (brief, code) = (format!("brief-{round}"), 30 + i32::try_from(round).unwrap_or(0));

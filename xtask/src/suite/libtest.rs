@@ -1,10 +1,14 @@
 //! Cargo's test programs: built together, run one by one, counted by what they print.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
 use super::tally::Tally;
@@ -14,6 +18,9 @@ use crate::workspace::Workspace;
 
 /// The package whose tests boot nodes.
 const VM_TESTS: &str = "vm-tests";
+/// The longest that a test program may take: the tests that boot nodes need 10 minutes under emulation
+/// on two cores.
+const TIME_LIMIT: Duration = Duration::from_secs(40 * 60);
 
 /// A test program.
 #[derive(Debug)]
@@ -94,22 +101,28 @@ fn parse_artifact(line: &str) -> Option<Suite> {
     })
 }
 
-/// Runs a test program, shows what it says, counts what it reports.
+/// Runs a test program, shows what it says, counts what it reports. One that hangs is ended after
+/// [`TIME_LIMIT`], so that what came before it is counted, and what comes after it is run.
 fn run_and_count(mut command: Command, name: &str, tally: &mut Tally) -> Result<()> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
+        .process_group(0)
         .spawn()
         .with_context(|| format!("failed to run {name}"))?;
     let stdout = child.stdout.take().context("a pipe was asked for")?;
-    let mut report = Report::default();
-    for line in BufReader::new(stdout).split(b'\n') {
-        let line = line.with_context(|| format!("failed to read from {name}"))?;
-        let line = String::from_utf8_lossy(&line);
-        println!("{line}");
-        report.read(&line);
-    }
-    let status = child.wait().with_context(|| format!("failed to wait for {name}"))?;
+    let (over, report) = (Mutex::new(false), &mut Report::default());
+    let changed = Condvar::new();
+    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    let status = std::thread::scope(|scope| {
+        scope.spawn(|| kill_unless_over(&over, &changed, TIME_LIMIT, group));
+        let outcome = read_report(stdout, report).and_then(|()| Ok(child.wait()?));
+        *over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+        outcome
+    });
+    let status =
+        status.with_context(|| format!("failed to read from {name}, or to wait for it"))?;
     let failed = report.failed.len();
     tally.count(
         report.passed,
@@ -120,6 +133,29 @@ fn run_and_count(mut command: Command, name: &str, tally: &mut Tally) -> Result<
         tally.fail(name, &format!("it ended with {status} before it could report all its tests"));
     }
     Ok(())
+}
+
+/// Shows what a test program says, and reads it, until nobody can say more.
+fn read_report(stdout: ChildStdout, report: &mut Report) -> Result<()> {
+    for line in BufReader::new(stdout).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        report.read(&line);
+    }
+    Ok(())
+}
+
+/// Kills a process group when the time is over, unless `over` was set before.
+fn kill_unless_over(over: &Mutex<bool>, changed: &Condvar, limit: Duration, group: Option<Pid>) {
+    let guard = over.lock().unwrap_or_else(PoisonError::into_inner);
+    let waited = changed.wait_timeout_while(guard, limit, |over| !*over);
+    let (over, _) = waited.unwrap_or_else(PoisonError::into_inner);
+    if let (false, Some(group)) = (*over, group) {
+        println!("it was ended after {} minutes", limit.as_secs() / 60);
+        // It may have ended in this very moment.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }
 
 /// What a test program printed, added up over its parts (documentation has a part per crate).
@@ -185,6 +221,23 @@ mod tests {
         assert_eq!(report.failed, ["b::c"]);
         assert_eq!(report.ignored, [("d".to_owned(), "needs a disk".to_owned())]);
         assert!(report.whole);
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_ended_with_all_that_it_started() {
+        let mut child = Command::new("sh")
+            .args(["-c", "sleep 1000 & sleep 1000; echo never"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("it starts");
+        let group = Pid::from_raw(child.id().try_into().expect("a pid"));
+        kill_unless_over(&Mutex::new(false), &Condvar::new(), Duration::ZERO, group);
+        let mut said = String::new();
+        let mut stdout = child.stdout.take().expect("a pipe");
+        std::io::Read::read_to_string(&mut stdout, &mut said).expect("its end");
+        assert_eq!(said, "");
+        assert!(!child.wait().expect("it ended").success());
     }
 
     #[test]
