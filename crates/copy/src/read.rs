@@ -27,6 +27,11 @@ const NANOS_PER_SECOND: i64 = 1_000_000_000;
 const OPEN: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
+/// File systems whose files say a size that they do not have (`f_type` of statfs(2)): procfs, sysfs,
+/// cgroup2, debugfs, tracefs, securityfs.
+const WITHOUT_SIZE: [i64; 6] =
+    [0x9fa0, 0x6265_6572, 0x6367_7270, 0x6462_6720, 0x7472_6163, 0x7363_6673];
+
 /// What a walk meets.
 #[derive(Debug)]
 pub enum Item {
@@ -253,6 +258,10 @@ fn look(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Seen, Refusal> {
             let stat = rustix::fs::fstat(&file).map_err(refusal("look at"))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err(Refusal::Skip("it became something else"));
+            }
+            let system = rustix::fs::fstatfs(&file).map_err(refusal("look at"))?;
+            if WITHOUT_SIZE.contains(&system.f_type) {
+                return Err(Refusal::Skip("the kernel makes it as it is read: it has no size"));
             }
             return Ok(Seen { stat, what: What::File(file.into()) });
         }

@@ -240,12 +240,13 @@ impl Writer {
             Temporary::make(parent, |parent, name| rustix::fs::symlinkat(target, parent, name));
         let (temporary, ()) =
             made.map_err(|errno| CopyError::kernel("create the link", &entry.path, errno))?;
-        let (name, unfollowed) = (temporary.name(), AtFlags::SYMLINK_NOFOLLOW);
+        let link = reopen(parent, temporary.name(), OFlags::PATH, FileType::Symlink)
+            .map_err(|errno| CopyError::kernel("open the link", &entry.path, errno))?;
         if let Some((uid, gid)) = self.owner(entry) {
-            rustix::fs::chownat(&**parent, name, Some(uid), Some(gid), unfollowed)
+            rustix::fs::chownat(&link, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
                 .map_err(|errno| CopyError::kernel("set the owner of", &entry.path, errno))?;
         }
-        rustix::fs::utimensat(&**parent, name, &times(entry), unfollowed)
+        rustix::fs::utimensat(&link, "", &times(entry), AtFlags::EMPTY_PATH)
             .map_err(|errno| CopyError::kernel("set the time of", &entry.path, errno))?;
         temporary.place(entry.path.name()).map_err(|errno| refused_name(entry, errno))
     }
@@ -289,8 +290,8 @@ impl Writer {
         });
         let (temporary, ()) = made.map_err(refused)?;
         // A pipe without a writer opens at once for a reader that does not want to wait.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fifo = rustix::fs::openat(&**parent, temporary.name(), flags, Mode::empty());
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let fifo = reopen(parent, temporary.name(), flags, FileType::Fifo);
         self.dress(&fifo.map_err(refused)?, entry)?;
         temporary.place(entry.path.name()).map_err(|errno| refused_name(entry, errno))
     }
@@ -333,6 +334,19 @@ impl OpenFile {
     fn size_error(&self, got: u64) -> CopyError {
         CopyError::Size { path: shown(&self.entry.path), said: self.size, got }
     }
+}
+
+/// Opens what was just made under a name. Whoever may write to the directory may have put something else
+/// there since, a second name of a file of somebody else's too: that would get the owner and the mode of
+/// the entry (`ESTALE`).
+fn reopen(parent: &OwnedFd, name: &str, flags: OFlags, kind: FileType) -> Result<OwnedFd, Errno> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_nlink != 1 {
+        return Err(Errno::STALE);
+    }
+    Ok(file)
 }
 
 /// Something of another kind came to have the name meanwhile, or the kernel knows a better reason.

@@ -420,3 +420,15 @@ async fn threads_move_a_tree_and_clean_up_when_nobody_waits() {
     let refused = Reading::start(absent, None, ()).unwrap().next().await.unwrap_err();
     assert!(refused.to_string().contains("failed to look at absent"), "{refused}");
 }
+
+#[test]
+fn a_file_of_the_kernels_is_left_out_and_said_so() {
+    for path in ["/proc/self/status", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+        let mut reader = Reader::open(Path::new(path), None).unwrap();
+        match reader.next_item().unwrap() {
+            Some(Item::Skipped { reason, .. }) => assert!(reason.contains("no size"), "{reason}"),
+            other => panic!("{path}: {other:?}"),
+        }
+        assert!(reader.next_item().unwrap().is_none());
+    }
+}

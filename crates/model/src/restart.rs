@@ -36,6 +36,9 @@ impl RestartPolicy {
     const DEFAULT_RESET_AFTER: Duration = Duration::from_secs(60);
     const MIN_BACKOFFS: RangeInclusive<Duration> =
         Duration::from_millis(10)..=Duration::from_secs(3600);
+    /// The shortest `max_backoff` of an executable that is started again without end, and the shortest
+    /// `reset_after`: one that fails at once takes some milliseconds each time, so less than 1 % of a CPU.
+    const MIN_ENDLESS_BACKOFF: Duration = Duration::from_secs(1);
     /// The longest `max_backoff` and `reset_after`.
     const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -59,10 +62,13 @@ impl RestartPolicy {
         if max_backoff < min_backoff || max_backoff > Self::DAY {
             return bad("max_backoff", "Must be in `min_backoff` to 24 h");
         }
+        if max_restarts.is_none() && max_backoff < Self::MIN_ENDLESS_BACKOFF {
+            return bad("max_backoff", "Must be 1 s or more where `max_restarts` is not set");
+        }
         let reset_after = reset_after.unwrap_or(Self::DEFAULT_RESET_AFTER);
         // Were every run a success, there would be neither back-off nor bound.
-        if reset_after.is_zero() || reset_after > Self::DAY {
-            return bad("reset_after", "Must be more than 0 and at most 24 h");
+        if !(Self::MIN_ENDLESS_BACKOFF..=Self::DAY).contains(&reset_after) {
+            return bad("reset_after", "Must be in 1 s to 24 h");
         }
         Ok(Self { condition, max_restarts, min_backoff, max_backoff, reset_after })
     }
@@ -88,6 +94,17 @@ mod tests {
     }
 
     #[test]
+    fn only_what_has_an_end_may_be_started_again_fast() {
+        let fast = Some(Duration::from_millis(10));
+        let parse = |max_restarts| {
+            let durations = [fast, fast, None];
+            RestartPolicy::parse(RestartCondition::Always, max_restarts, durations, "restart")
+        };
+        assert!(parse(Some(5)).is_ok());
+        assert_eq!(parse(None).map_err(|error| error.field), Err("restart.max_backoff".into()));
+    }
+
+    #[test]
     fn what_is_out_of_range_is_named() {
         let (millis, hours) =
             (Duration::from_millis, |hours: u64| Duration::from_secs(hours * 3600));
@@ -96,7 +113,9 @@ mod tests {
             ([Some(hours(1) + millis(1)), None, None], "restart.min_backoff"),
             ([Some(millis(20)), Some(millis(19)), None], "restart.max_backoff"),
             ([None, Some(hours(25)), None], "restart.max_backoff"),
+            ([Some(millis(10)), Some(millis(999)), None], "restart.max_backoff"),
             ([None, None, Some(Duration::ZERO)], "restart.reset_after"),
+            ([None, None, Some(millis(999))], "restart.reset_after"),
             ([None, None, Some(hours(25))], "restart.reset_after"),
         ] {
             assert_eq!(parse(durations), Err(field.to_owned()));

@@ -2,6 +2,9 @@
 
 use aurae_proto::cells::{Cell, CellState};
 use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
 use vm_tests::{Api, Node, cell, eventually, shell, soon};
 
 /// As deep as cells nest.
@@ -90,6 +93,11 @@ async fn a_zone_path_leads_to_a_zone_or_says_why_not() {
     let api = node.api().await;
     three_deep(&api, "way").await;
     let there = api.in_zone("cells/way/cells/mid");
+    let service = "aurae.cells.v0.CellService".to_owned();
+    let mut health = HealthClient::new(there.client.channel());
+    let health = soon("health", health.check(HealthCheckRequest { service })).await;
+    let health = health.expect("a zone tells its health").into_inner();
+    assert_eq!(health.status(), ServingStatus::Serving);
     there.allocate(cell("made-inside")).await;
     assert!(api.list_all().await.contains(&"way/mid/made-inside".to_owned()));
 

@@ -1,8 +1,8 @@
 //! Pid 1: what the daemon does before and after being a daemon when it is the node's init.
 //!
 //! ```text
-//! early    mounts → console → command line → host name → limits → modules → clock → entropy →
-//!          cgroups → certificates → Ctrl-Alt-Del        one thread, no runtime, in this order
+//! early    mounts → console → command line → host name → limits → sysctls → modules → clock →
+//!          entropy → cgroups → certificates → Ctrl-Alt-Del   one thread, no runtime, in this order
 //! network  loopback, interfaces, DHCP leases            a task beside the API, for as long as it runs
 //! signals  SIGTERM, SIGPWR, power button … → Shutdown   another one
 //! finish   SIGTERM → SIGKILL → sync → swap off → unmount → sync → power off or restart
@@ -66,6 +66,7 @@ pub fn early(status: &Status) -> Boot {
         guard(status, "command-line", || phases::command_line(status)).unwrap_or_default();
     guard(status, "hostname", || phases::host_name(settings.host_name.as_deref(), status));
     guard(status, "limits", || phases::limits(status));
+    guard(status, "sysctls", || phases::sysctls(status));
     let parameters = std::mem::take(&mut settings.module_parameters);
     let mut modules =
         guard(status, "modules", || Modules::open(parameters, status)).unwrap_or_default();
@@ -83,11 +84,12 @@ pub fn early(status: &Status) -> Boot {
 }
 
 /// The phases of [`early`] that [`again`] does not repeat.
-const EARLY: [&str; 10] = [
+const EARLY: [&str; 11] = [
     "mounts",
     "console",
     "hostname",
     "limits",
+    "sysctls",
     "modules",
     "clock",
     "entropy",

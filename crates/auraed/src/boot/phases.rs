@@ -1,7 +1,8 @@
-//! The small phases of the boot: console, command line, host name, limits, clock, entropy, control groups,
-//! Ctrl-Alt-Del.
+//! The small phases of the boot: console, command line, host name, limits, sysctls, clock, entropy, control
+//! groups, Ctrl-Alt-Del.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +26,16 @@ const PROGRAM_EPOCH: Duration = Duration::from_secs(1_767_225_600);
 
 /// The controllers that cells need.
 const CONTROLLERS: &[&str] = &["cpu", "cpuset", "io", "memory", "pids"];
+
+/// Of /proc/sys/fs (proc_sys_fs(5)): in a sticky directory that all may write to, nobody is led by a link
+/// of somebody else's, gives a second name to a file that is not theirs, or writes into a pipe or a file
+/// that somebody else put there.
+const SYSCTLS: &[(&str, &str)] = &[
+    ("fs/protected_symlinks", "1"),
+    ("fs/protected_hardlinks", "1"),
+    ("fs/protected_fifos", "1"),
+    ("fs/protected_regular", "1"),
+];
 
 /// Opens the console where the kernel gave us none.
 pub(super) fn console(status: &Status) {
@@ -70,6 +81,20 @@ pub(super) fn limits(status: &Status) {
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, wanted) {
         let message = format!("failed to raise the limit of open descriptors: {error}");
         report::degrade(status, "limits", &message);
+    }
+}
+
+/// Sets what the kernel leaves open and an init closes. What this kernel lacks is left out.
+pub(super) fn sysctls(status: &Status) {
+    for (name, value) in SYSCTLS {
+        let path = Path::new("/proc/sys").join(name);
+        match fs::write(&path, value) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let message = format!("failed to set {name} to {value}: {error}");
+                report::degrade(status, "sysctls", &message);
+            }
+            _ => {}
+        }
     }
 }
 

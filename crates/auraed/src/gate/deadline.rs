@@ -1,9 +1,15 @@
 //! The deadline that a caller sets with the `grpc-timeout` header (gRPC over HTTP/2).
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
+use hyper::body::{Body as _, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
 use tonic::body::Body;
 
 use super::Refused;
@@ -12,9 +18,8 @@ use crate::reply;
 /// The header's name.
 const HEADER: &str = "grpc-timeout";
 
-/// Calls within the caller's deadline, if it set one. When the deadline passes, the call is dropped.
-///
-/// It bounds the time to the response's start: a stream that goes on is ended by the caller.
+/// Calls within the caller's deadline, if it set one. When the deadline passes, the call is dropped; a
+/// stream that has begun ends with DEADLINE_EXCEEDED, whether or not the caller ends it too.
 pub(super) async fn bounded<C, F>(request: Request<Body>, call: C) -> Response<Body>
 where
     C: FnOnce(Request<Body>) -> F,
@@ -22,11 +27,60 @@ where
 {
     match timeout(request.headers()) {
         Ok(None) => call(request).await,
-        Ok(Some(timeout)) => match tokio::time::timeout(timeout, call(request)).await {
-            Ok(response) => response,
-            Err(_elapsed) => reply::status(&Refused::DeadlinePassed).into_http(),
-        },
+        Ok(Some(timeout)) => {
+            let deadline = Instant::now() + timeout;
+            match tokio::time::timeout_at(deadline, call(request)).await {
+                Ok(response) => response.map(|body| bounded_body(body, deadline)),
+                Err(_elapsed) => reply::status(&Refused::DeadlinePassed).into_http(),
+            }
+        }
         Err(refused) => reply::status(&refused).into_http(),
+    }
+}
+
+fn bounded_body(body: Body, deadline: Instant) -> Body {
+    if body.is_end_stream() {
+        return body;
+    }
+    let passed = Box::pin(tokio::time::sleep_until(deadline));
+    Body::new(Bounded { body, passed, ended: false })
+}
+
+/// An answer that ends at the deadline.
+struct Bounded {
+    body: Body,
+    passed: Pin<Box<Sleep>>,
+    ended: bool,
+}
+
+impl hyper::body::Body for Bounded {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        // A stream that always has something ends too.
+        if self.passed.as_mut().poll(context).is_ready() {
+            self.ended = true;
+            let mut trailers = HeaderMap::new();
+            let status = reply::status(&Refused::DeadlinePassed);
+            let trailers = status.add_header(&mut trailers).map(|()| Frame::trailers(trailers));
+            return Poll::Ready(Some(trailers));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
     }
 }
 
@@ -60,6 +114,25 @@ fn parse(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_stream_that_goes_on_ends_at_the_deadline_with_its_status() {
+        use futures_util::StreamExt as _;
+        let one = Ok::<_, Status>(Frame::data(Bytes::from_static(b"one")));
+        let messages = futures_util::stream::iter([one]).chain(futures_util::stream::pending());
+        let body = Body::new(http_body_util::StreamBody::new(messages));
+        let request = Request::builder().header(HEADER, "100m").body(Body::empty()).unwrap();
+        let began = Instant::now();
+        let response = bounded(request, |_| std::future::ready(Response::new(body))).await;
+        let mut body = response.into_body();
+        let mut next = async || std::future::poll_fn(|c| Pin::new(&mut body).poll_frame(c)).await;
+        assert_eq!(next().await.unwrap().unwrap().into_data().unwrap(), "one");
+        let trailers = next().await.unwrap().unwrap().into_trailers().unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(100));
+        let status = Status::from_header_map(&trailers).unwrap();
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        assert!(next().await.is_none());
+    }
 
     #[test]
     fn every_unit_is_known() {

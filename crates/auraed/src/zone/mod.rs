@@ -43,6 +43,7 @@ use crate::runtime::reaper::Reaper;
 use crate::service::Api;
 use crate::service::cells::{CellApi, OwnZone};
 use crate::service::discovery::Discovery;
+use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::shutdown::{Intent, Shutdown};
@@ -131,7 +132,10 @@ async fn serve(
     };
     let shutdown = Shutdown::default();
     let own = OwnZone { name: own_name(config), cgroup };
-    let route = Route::new(api(own, workloads.clone(), shutdown.clone()), workloads.cells.clone());
+    let health = Reporter::default();
+    let api = api(own, workloads.clone(), shutdown.clone()).with(health.service());
+    health.serving(&api).await;
+    let route = Route::new(api, workloads.cells.clone());
     if config.api_socket {
         inside::listen(route.clone(), shutdown.clone())?;
     }
