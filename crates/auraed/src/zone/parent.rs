@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::protocol::{Event, Known, Numbered, report};
 use crate::runtime::reaper::{Hold, Reaper};
+use crate::runtime::since_boot;
 
 /// Of the processes whose numbers were told, so many are remembered; the oldest is forgotten first.
 const MAX_KNOWN: usize = 1024;
@@ -36,7 +37,16 @@ struct State {
     /// `None` while there is no parent.
     line: Option<Arc<Line>>,
     waiting: BTreeMap<i32, Waiting>,
-    known: VecDeque<(i32, Arc<[i32]>)>,
+    known: VecDeque<Told>,
+}
+
+/// A process whose numbers were told.
+#[derive(Debug)]
+struct Told {
+    pid: i32,
+    outer: Arc<[i32]>,
+    /// When, in nanoseconds since the machine was started.
+    since: u64,
 }
 
 /// A process whose numbers were not told yet: they come, at the latest, from the next parent.
@@ -62,7 +72,7 @@ impl Parent {
         let pid = process.as_raw_nonzero().get();
         let (numbers, told) = watch::channel(None);
         let mut state = self.lock();
-        state.known.retain(|(other, _)| *other != pid);
+        state.known.retain(|told| told.pid != pid);
         if state.waiting.len() >= MAX_WAITING {
             return told;
         }
@@ -100,13 +110,14 @@ impl Parent {
     }
 
     /// Takes the numbers that the parent has told.
-    pub fn numbered(&self, Numbered { pid, outer }: Numbered) {
+    pub fn numbered(&self, Numbered { pid, outer, .. }: Numbered) {
         let outer: Arc<[i32]> = outer.into();
         let mut state = self.lock();
         if let Some(waiting) = state.waiting.remove(&pid) {
             waiting.numbers.send_replace(Some(Arc::clone(&outer)));
         }
-        state.known.push_back((pid, outer));
+        let since = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+        state.known.push_back(Told { pid, outer, since });
         if state.known.len() > MAX_KNOWN {
             state.known.pop_front();
         }
@@ -128,8 +139,9 @@ impl Parent {
             Pid::from_raw(*pid).is_some_and(|process| line.send(&started, Some(process)).is_ok())
         });
         let known = state.known.iter();
-        let known: Vec<Numbered> =
-            known.map(|(pid, outer)| Numbered { pid: *pid, outer: outer.to_vec() }).collect();
+        let known: Vec<Numbered> = known
+            .map(|told| Numbered { pid: told.pid, outer: told.outer.to_vec(), since: told.since })
+            .collect();
         for processes in known.chunks(Known::MAX) {
             let known = Known { processes: processes.to_vec() };
             if let Err(error) = line.send(&report(Event::Known(known)), None) {

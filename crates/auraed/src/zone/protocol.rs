@@ -86,6 +86,10 @@ pub struct Numbered {
     /// As the daemons above number it: the parent first, the node last.
     #[prost(int32, repeated, tag = "2")]
     pub outer: Vec<i32>,
+    /// In [`Known`]: when the zone was told them, in nanoseconds since the machine was started. 0: not
+    /// said, which an older zone does not.
+    #[prost(uint64, tag = "3")]
+    pub since: u64,
 }
 
 /// From the zone to the parent.
@@ -125,7 +129,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Each has at most 32 numbers of 11 bytes, and a message 16 KiB.
+    /// Each has at most 32 numbers of 11 bytes and a time, and a message 16 KiB.
     pub const MAX: usize = 32;
 }
 

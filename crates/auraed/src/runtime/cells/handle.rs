@@ -314,12 +314,13 @@ impl Cells {
     }
 
     /// The cell in which the executable of this pid was started, and the pid as the cell numbers it.
+    /// Where the kernel gave the pid to several, one after the other, the last is meant.
     #[must_use]
     pub fn find_pid(&self, pid: i32) -> Option<(Zone, i32)> {
-        self.made().into_iter().find_map(|cell| {
-            let inside = cell.pids.inside(pid)?;
-            Some((cell.zone(None).ok()?, inside))
-        })
+        let known = self.made().into_iter();
+        let known = known.filter_map(|cell| Some((cell.pids.inside(pid)?, cell)));
+        let (inside, cell) = known.max_by_key(|(inside, _)| inside.since)?;
+        Some((cell.zone(None).ok()?, inside.pid))
     }
 
     /// Frees all cells at once, and makes no more.

@@ -17,11 +17,12 @@ use tokio::time::Instant;
 
 use super::handle::Cells;
 use super::notes::Standing;
-use super::pids::Pids;
+use super::pids::{Inside, Pids};
 use crate::reply::text;
 use crate::runtime::cgroup::Watched;
 use crate::runtime::changes::{CellNews, News, Reason};
 use crate::runtime::reaper::ExitReceiver;
+use crate::runtime::since_boot;
 use crate::zone::line::receive;
 use crate::zone::protocol::{Command as Order, Event, Numbered, Report, order, shutdown};
 
@@ -129,9 +130,9 @@ impl Runner {
         match (event, message.process) {
             (Ok(Some(Event::Started(inside))), Some(process)) => self.number(inside, process),
             (Ok(Some(Event::Known(known))), _) => {
-                for Numbered { pid, outer } in known.processes {
+                for Numbered { pid, outer, since } in known.processes {
                     if let Some(own) = outer.first() {
-                        self.pids.learn(pid, *own);
+                        self.pids.learn(*own, Inside { since: Duration::from_nanos(since), pid });
                     }
                 }
             }
@@ -144,7 +145,7 @@ impl Runner {
     /// Tells the zone how this daemon, and those above it, number a process that it started.
     fn number(&self, inside: i32, process: Pid) {
         let own = process.as_raw_nonzero().get();
-        self.pids.learn(inside, own);
+        self.pids.learn(own, Inside { since: since_boot(), pid: inside });
         let Some(line) = self.daemon.as_ref().map(|daemon| Arc::clone(&daemon.line)) else {
             return;
         };
@@ -266,7 +267,7 @@ async fn told(line: &AsyncFd<Line>) -> Message {
 }
 
 fn tell(line: &AsyncFd<Line>, pid: i32, outer: Vec<i32>) {
-    let numbered = order(Order::Numbered(Numbered { pid, outer }));
+    let numbered = order(Order::Numbered(Numbered { pid, outer, since: 0 }));
     if let Err(error) = line.get_ref().send(&numbered, None) {
         tracing::debug!(%error, "a zone was not told the numbers of a process");
     }
