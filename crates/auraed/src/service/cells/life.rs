@@ -53,13 +53,18 @@ impl CellApi {
         let path = permit.resource();
         let updated = if let Some(keeper) = self.keeper(path)? {
             forwarded.cell.get_or_insert_default().name = path.split_last().1.to_string();
+            let _room = keeper.room().map_err(|error| reply::status(&error))?;
             let forwarded = route::request(permit.principal(), &keeper, forwarded);
             let answer = client(&keeper).update(forwarded).await;
             let answer = answer.map_err(|status| from_zone(&keeper, status))?.into_inner();
             answer.cell.map(|cell| wire::Cell { name: path.to_string(), ..cell })
         } else {
             let turn = self.zone(path)?.turn().await;
-            let updated = self.cells.update(&turn, path, &change);
+            let (cells, path) = (self.cells.clone(), path.clone());
+            // It goes on to its end, or is undone, even if the caller stops waiting.
+            let task = tokio::spawn(async move { cells.update(&turn, &path, &change).await });
+            let updated =
+                task.await.map_err(|error| reply::status(&Unfinished(error.to_string())))?;
             Some(cell(updated.map_err(|error| reply::status(&error))?))
         };
         Ok(Response::new(wire::CellServiceUpdateResponse { cell: updated }))
