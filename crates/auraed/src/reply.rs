@@ -27,7 +27,7 @@ use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
 use crate::runtime::upgrade::UpgradeError;
-use crate::service::cells::{EndUnknown, ProcessUnknown, Unfinished, Unwatched};
+use crate::service::cells::{EndUnknown, Unfinished, Unwatched};
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -369,12 +369,6 @@ impl Reply for ZoneLost {
 }
 
 impl Reply for EndUnknown {
-    fn code(&self) -> Code {
-        Code::Unavailable
-    }
-}
-
-impl Reply for ProcessUnknown {
     fn code(&self) -> Code {
         Code::Unavailable
     }

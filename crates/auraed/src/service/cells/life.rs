@@ -106,6 +106,8 @@ impl CellApi {
         if let Some(keeper) = self.keeper(path)? {
             let cell_name = path.split_last().1.to_string();
             let told = if frozen {
+                // A thaw always gets through.
+                let _room = keeper.room().map_err(|error| reply::status(&error))?;
                 let request = wire::CellServiceFreezeRequest { cell_name };
                 let request = route::request(permit.principal(), &keeper, request);
                 client(&keeper).freeze(request).await.map(drop)
@@ -158,6 +160,8 @@ impl CellApi {
         let cell_name = String::new();
         let frozen = asked || self.is_frozen();
         let told = if frozen {
+            // A thaw always gets through.
+            let _room = zone.room().map_err(|error| reply::status(&error))?;
             client(zone).freeze(wire::CellServiceFreezeRequest { cell_name }).await.map(drop)
         } else {
             client(zone).thaw(wire::CellServiceThawRequest { cell_name }).await.map(drop)
