@@ -199,6 +199,7 @@ impl Daemon {
     ) -> Upgrades {
         let stage = Stage {
             cgroup: running.map(Running::cgroup),
+            cells: running.and_then(|running| running.workloads().cells),
             reaper,
             arguments: rehearsal::arguments(self.role, &self.arguments),
             environment: handover::environment(),
