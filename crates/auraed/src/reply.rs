@@ -22,12 +22,14 @@ use crate::runtime::cells::{
 use crate::runtime::changes::TooManyWatches;
 use crate::runtime::commands::CommandError;
 use crate::runtime::copies::TooManyCopies;
-use crate::runtime::executables::{AttachError, NoSuchExecutable, SignalError, StartError};
+use crate::runtime::executables::{
+    AttachError, NoSuchExecutable, SignalError, StartError, StopError,
+};
 use crate::runtime::freezer::{FreezeError, Frozen};
 use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
 use crate::runtime::upgrade::UpgradeError;
-use crate::service::cells::{EndUnknown, ProcessUnknown, Unfinished, Unwatched};
+use crate::service::cells::{EndUnknown, Unfinished, Unwatched};
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -220,6 +222,15 @@ fn program_code(errno: Errno) -> Code {
     }
 }
 
+impl Reply for StopError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Missing(error) => error.code(),
+            Self::Undead(..) => Code::DeadlineExceeded,
+        }
+    }
+}
+
 impl Reply for SignalError {
     fn code(&self) -> Code {
         match self {
@@ -234,7 +245,7 @@ impl Reply for ReachError {
     fn code(&self) -> Code {
         match self {
             Self::Missing(_) => Code::NotFound,
-            Self::Busy(..) | Self::Failed(..) => Code::Unavailable,
+            Self::Busy(..) | Self::Unreachable(..) | Self::Failed(..) => Code::Unavailable,
         }
     }
 }
@@ -258,6 +269,7 @@ impl Reply for AllocateError {
             Self::TooDeep(_) => Code::FailedPrecondition,
             Self::TooMany(_) | Self::OutOfMemory(_) => Code::ResourceExhausted,
             Self::Closing(_) => Code::Unavailable,
+            Self::Reach(error) => error.code(),
             Self::Limit(error) => error.code(),
             Self::Kernel(error) => error.code(),
             Self::Spawn { source, .. } => errno_code(source.errno),
@@ -289,6 +301,7 @@ impl Reply for FreeError {
         match self {
             Self::Reach(error) => error.code(),
             Self::Stuck(..) => Code::Internal,
+            Self::Undead(..) => Code::DeadlineExceeded,
         }
     }
 }
@@ -369,12 +382,6 @@ impl Reply for ZoneLost {
 }
 
 impl Reply for EndUnknown {
-    fn code(&self) -> Code {
-        Code::Unavailable
-    }
-}
-
-impl Reply for ProcessUnknown {
     fn code(&self) -> Code {
         Code::Unavailable
     }

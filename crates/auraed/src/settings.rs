@@ -85,14 +85,17 @@ pub enum WorkloadsOnExit {
     Stop,
     /// SIGKILL at once.
     Kill,
+    /// They go on, and the next daemon on the same runtime directory finds them. (As the machine's init
+    /// the daemon stops them: there is nowhere to go on.)
+    Keep,
 }
 
 impl WorkloadsOnExit {
-    /// How long executables have between SIGTERM and SIGKILL.
+    /// How long executables have between SIGTERM and SIGKILL where they have to end.
     #[must_use]
     pub fn grace_period(self) -> Duration {
         match self {
-            Self::Stop => GRACE_PERIOD,
+            Self::Stop | Self::Keep => GRACE_PERIOD,
             Self::Kill => Duration::ZERO,
         }
     }
@@ -195,6 +198,12 @@ mod tests {
         assert_eq!(settings.log_capacity, 1 << 20);
         assert_eq!(settings.workloads_on_exit, WorkloadsOnExit::Stop);
         assert!(settings.sockets.is_empty());
+    }
+
+    #[test]
+    fn workloads_may_be_kept() {
+        let settings = parse(&["--workloads-on-exit", "keep"]).unwrap();
+        assert_eq!(settings.workloads_on_exit, WorkloadsOnExit::Keep);
     }
 
     #[test]

@@ -207,6 +207,19 @@ impl Cgroup {
         }
     }
 
+    /// Takes back what was noted under `name`, if anything was.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unnote(&self, name: &CStr) -> Result<()> {
+        match rustix::fs::fremovexattr(&self.directory, name) {
+            Ok(()) | Err(Errno::NODATA) => Ok(()),
+            Err(errno) => {
+                Err(Error::new(format!("take a note off cgroup {}", self.path.display()), errno))
+            }
+        }
+    }
+
     /// Whether there is such a file: whether the controller it belongs to is enabled here.
     #[must_use]
     pub fn has(&self, file: &str) -> bool {

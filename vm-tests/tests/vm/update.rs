@@ -117,10 +117,39 @@ async fn memory_below_what_is_in_use_is_refused_with_both_figures_and_nothing_ch
     let told = text.split(' ').find_map(|word| word.parse::<u64>().ok().filter(|n| *n > 16 << 20));
     assert!(told.is_some(), "{text}");
     let path = api.inspect("update-memory").await.cgroup_path;
-    let same = [("memory.max", "67108864"), ("pids.max", "50")];
+    let same = [("memory.max", "67108864"), ("memory.high", "max"), ("pids.max", "50")];
     assert_files(&api, &path, &same).await;
     api.on_node("rm /tmp/update-hog").await;
     api.free("update-memory").await;
+}
+
+#[tokio::test]
+async fn memory_that_the_kernel_can_reclaim_does_not_count_as_in_use() {
+    let node = Node::boot_with("reclaim", |options| {
+        let disk = options.directory.join("disk.img");
+        std::fs::create_dir_all(&options.directory).expect("a directory");
+        let file = std::fs::File::create(&disk).expect("a file");
+        file.set_len(32 * MIB as u64).expect("a length");
+        options.disks.push(disk);
+    })
+    .await;
+    let api = node.api().await;
+    api.allocate(Cell { memory: memory(128 * MIB), ..cell("reclaim") }).await;
+    // The kernel forgets what was read of a device when nobody has it open.
+    let reader = "exec 3</dev/vda; cat /dev/vda >/dev/null; exec sleep 1000";
+    api.start("reclaim", "reader", reader).await;
+    eventually("the disk is cached", async || {
+        let current = api.inspect("reclaim").await.usage?.memory?.current;
+        (current > 32 << 20).then_some(current)
+    })
+    .await;
+    let less = Cell { memory: memory(16 * MIB), ..cell("reclaim") };
+    update(&api, less, &[]).await.expect("the cache goes");
+    let seen = api.inspect("reclaim").await;
+    let shrunk = [("memory.max", "16777216"), ("memory.high", "max")];
+    assert_files(&api, &seen.cgroup_path, &shrunk).await;
+    assert_eq!(seen.executables[0].state, 1, "nothing was killed");
+    api.free("reclaim").await;
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 //! ```text
 //! starting ──▶ serving ──shutdown asked for──▶ stopping ──▶ ended
 //!    │   │      no new connections or requests ┘   │
-//!    │   │                                         executables stop, cells are freed, logs end,
+//!    │   │                                         executables stop, cells are freed, logs end
+//!    │   │                                         (or go on: `--workloads-on-exit keep`),
 //!    │   └─another version takes over──▶ draining  open requests drain, connections are cut
 //!    └─ failed                              └─▶ handed on: nothing was stopped
 //! ```
@@ -52,7 +53,7 @@ use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
 use crate::service::reflection::{ReflectionError, with_reflection};
-use crate::settings::{DEFAULT_INIT_SOCKET, DEFAULT_SOCKET, Settings};
+use crate::settings::{DEFAULT_INIT_SOCKET, DEFAULT_SOCKET, Settings, WorkloadsOnExit};
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
 use crate::{VERSION, reply};
@@ -176,11 +177,16 @@ impl Daemon {
         }
         drop(listeners);
         health.stopping(&api).await;
-        if let Some(running) = running {
-            running.stop(self.settings.workloads_on_exit.grace_period()).await;
+        let on_exit = self.settings.workloads_on_exit;
+        let keeps = on_exit == WorkloadsOnExit::Keep && self.role == Role::Beside;
+        match running {
+            Some(running) if keeps => running.keep(),
+            Some(running) => running.stop(on_exit.grace_period()).await,
+            None => {}
         }
         self.log.close();
-        server.drain(DRAIN_TIMEOUT).await;
+        // Who waits for something that goes on waits for longer than anybody can be asked to.
+        server.drain(if keeps { HAND_ON_TIMEOUT } else { DRAIN_TIMEOUT }).await;
         tracing::info!("stopped");
         Ok(None)
     }
@@ -193,6 +199,7 @@ impl Daemon {
     ) -> Upgrades {
         let stage = Stage {
             cgroup: running.map(Running::cgroup),
+            cells: running.and_then(|running| running.workloads().cells),
             reaper,
             arguments: rehearsal::arguments(self.role, &self.arguments),
             environment: handover::environment(),

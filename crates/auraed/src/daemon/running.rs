@@ -85,6 +85,12 @@ impl Running {
         Workloads { executables: None, cells: Some(self.cells.clone()) }
     }
 
+    /// Leaves what runs as it is, for the next daemon.
+    pub(super) fn keep(self) {
+        tracing::info!("what runs goes on");
+        self.cells.changes().close();
+    }
+
     /// Stops executables and frees cells, all at once.
     pub(super) async fn stop(self, grace: Duration) {
         if tokio::time::timeout(grace + STOP_TIMEOUT, self.cells.close(grace)).await.is_err() {

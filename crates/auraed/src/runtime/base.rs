@@ -3,6 +3,7 @@
 //! ```text
 //! init of the machine        /            the root may have processes beside its children
 //! a service of its own       its cgroup   the daemon moves into the leaf `_auraed`
+//! in a leaf `_auraed`, alone  its parent   the daemon was put where it belongs
 //! in somebody else's cgroup  /aurae       the daemon moves into /aurae/_auraed, and back at its end
 //! ```
 //!
@@ -106,6 +107,9 @@ impl Base {
         let own = Cgroup::open(&mount, &cgroup::own_path()?)?;
         if is_init {
             return Self::enable(own, None, None);
+        }
+        if let Some(base) = around(&mount, &own)? {
+            return Self::enable(base, None, None);
         }
         if own.has(NOT_IN_ROOT) && is_alone(&own)? {
             let origin = own.try_clone()?;
@@ -213,6 +217,19 @@ fn shared_name(runtime_directory: &Path) -> String {
         .iter()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
     format!("{SHARED_BASE}-{hash:08x}")
+}
+
+/// The cgroup around `own`, where that is a daemon's leaf already, and only this daemon's: the service
+/// manager made it (systemd's `DelegateSubgroup=`), or an earlier daemon did that left cells behind.
+fn around(mount: &Path, own: &Cgroup) -> Result<Option<Cgroup>, BaseError> {
+    let (Some(name), Some(above)) = (own.path().file_name(), own.path().parent()) else {
+        return Ok(None);
+    };
+    if name != DAEMON_LEAF || !is_alone(own)? {
+        return Ok(None);
+    }
+    let above = Cgroup::open(mount, above)?;
+    Ok((above.has(NOT_IN_ROOT) && above.processes()?.is_empty()).then_some(above))
 }
 
 fn is_alone(cgroup: &Cgroup) -> Result<bool, BaseError> {

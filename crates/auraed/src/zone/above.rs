@@ -55,7 +55,7 @@ impl Above {
         let own_line = Some(register(line)?);
         let knocks = register(door.inner())?;
         // A parent that is gone already comes back through the door.
-        let _ = line.send(&report(Event::Ready(true)), None);
+        let _ = line.send(&report(Event::Ready(VERSION)), None);
         Ok(Self { line: own_line, door, knocks, parent, serving, route, shutdown })
     }
 
@@ -129,7 +129,7 @@ impl Above {
         let knocks = register(self.door.inner())?;
         // What was the inner side of the door is the line now.
         self.line = Some(std::mem::replace(&mut self.knocks, knocks));
-        line.send(&report(Event::Adopted(true)), None).map_err(failed)?;
+        line.send(&report(Event::Adopted(VERSION)), None).map_err(failed)?;
         self.parent.found(line);
         Ok(())
     }

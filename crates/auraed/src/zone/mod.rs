@@ -14,6 +14,7 @@
 mod above;
 mod inside;
 pub mod line;
+pub mod outbox;
 pub mod parent;
 pub mod protocol;
 mod setup;

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aurae_kernel::Errno;
 use aurae_kernel::seqpacket::Line;
 use rustix::process::Pid;
 use tokio::sync::watch;
 
+use super::outbox::Outbox;
 use super::protocol::{Event, Known, Numbered, report};
 use crate::runtime::reaper::{Hold, Reaper};
+use crate::runtime::since_boot;
 
 /// Of the processes whose numbers were told, so many are remembered; the oldest is forgotten first.
 const MAX_KNOWN: usize = 1024;
@@ -34,9 +37,18 @@ pub struct Parent {
 #[derive(Debug, Default)]
 struct State {
     /// `None` while there is no parent.
-    line: Option<Arc<Line>>,
+    line: Option<Outbox>,
     waiting: BTreeMap<i32, Waiting>,
-    known: VecDeque<(i32, Arc<[i32]>)>,
+    known: VecDeque<Told>,
+}
+
+/// A process whose numbers were told.
+#[derive(Debug)]
+struct Told {
+    pid: i32,
+    outer: Arc<[i32]>,
+    /// When, in nanoseconds since the machine was started.
+    since: u64,
 }
 
 /// A process whose numbers were not told yet: they come, at the latest, from the next parent.
@@ -51,8 +63,19 @@ impl Parent {
     /// The parent at the other end of `line`.
     #[must_use]
     pub fn new(line: Arc<Line>, reaper: Reaper) -> Self {
-        let state = State { line: Some(line), ..State::default() };
-        Self { reaper, state: Arc::new(Mutex::new(state)) }
+        let parent = Self { reaper, state: Arc::default() };
+        parent.lock().line = Some(parent.outbox(line));
+        parent
+    }
+
+    /// What is said on `line`. A process that ends before that has no number to be told.
+    fn outbox(&self, line: Arc<Line>) -> Outbox {
+        let state = Arc::downgrade(&self.state);
+        Outbox::new(line, move |process| {
+            let Some(state) = state.upgrade() else { return };
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.waiting.remove(&process.as_raw_nonzero().get());
+        })
     }
 
     /// Tells the parent of a process that was just started, by this daemon or below it. To be called
@@ -62,7 +85,7 @@ impl Parent {
         let pid = process.as_raw_nonzero().get();
         let (numbers, told) = watch::channel(None);
         let mut state = self.lock();
-        state.known.retain(|(other, _)| *other != pid);
+        state.known.retain(|told| told.pid != pid);
         if state.waiting.len() >= MAX_WAITING {
             return told;
         }
@@ -83,9 +106,9 @@ impl Parent {
     }
 
     /// Asks the parent for the numbers of a process, which is held until they come.
-    fn tell(&self, line: &Line, process: Pid) -> Option<Hold> {
+    fn tell(&self, line: &Outbox, process: Pid) -> Option<Hold> {
         let started = report(Event::Started(process.as_raw_nonzero().get()));
-        match line.send(&started, Some(process)) {
+        match line.send(started, Some(process)) {
             Ok(()) => Some(self.reaper.hold()),
             Err(error) => {
                 tracing::debug!(%error, "the parent was not told of a process");
@@ -100,13 +123,14 @@ impl Parent {
     }
 
     /// Takes the numbers that the parent has told.
-    pub fn numbered(&self, Numbered { pid, outer }: Numbered) {
+    pub fn numbered(&self, Numbered { pid, outer, .. }: Numbered) {
         let outer: Arc<[i32]> = outer.into();
         let mut state = self.lock();
         if let Some(waiting) = state.waiting.remove(&pid) {
             waiting.numbers.send_replace(Some(Arc::clone(&outer)));
         }
-        state.known.push_back((pid, outer));
+        let since = u64::try_from(since_boot().as_nanos()).unwrap_or(u64::MAX);
+        state.known.push_back(Told { pid, outer, since });
         if state.known.len() > MAX_KNOWN {
             state.known.pop_front();
         }
@@ -122,17 +146,20 @@ impl Parent {
     /// There is another parent: it is told what the one before knew, and asked what that one did not
     /// tell. A process that has ended meanwhile has no number there.
     pub(super) fn found(&self, line: Arc<Line>) {
+        let line = self.outbox(line);
         let mut state = self.lock();
         state.waiting.retain(|pid, _| {
             let started = report(Event::Started(*pid));
-            Pid::from_raw(*pid).is_some_and(|process| line.send(&started, Some(process)).is_ok())
+            let told = Pid::from_raw(*pid).map(|process| line.send(started, Some(process)));
+            told.is_some_and(|told| !told.is_err_and(|error| error.errno == Errno::SRCH))
         });
         let known = state.known.iter();
-        let known: Vec<Numbered> =
-            known.map(|(pid, outer)| Numbered { pid: *pid, outer: outer.to_vec() }).collect();
+        let known: Vec<Numbered> = known
+            .map(|told| Numbered { pid: told.pid, outer: told.outer.to_vec(), since: told.since })
+            .collect();
         for processes in known.chunks(Known::MAX) {
             let known = Known { processes: processes.to_vec() };
-            if let Err(error) = line.send(&report(Event::Known(known)), None) {
+            if let Err(error) = line.send(report(Event::Known(known)), None) {
                 tracing::warn!(%error, "the new parent was not told of all processes");
                 break;
             }

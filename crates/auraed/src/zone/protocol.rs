@@ -86,6 +86,10 @@ pub struct Numbered {
     /// As the daemons above number it: the parent first, the node last.
     #[prost(int32, repeated, tag = "2")]
     pub outer: Vec<i32>,
+    /// In [`Known`]: when the zone was told them, in nanoseconds since the machine was started. 0: not
+    /// said, which an older zone does not.
+    #[prost(uint64, tag = "3")]
+    pub since: u64,
 }
 
 /// From the zone to the parent.
@@ -99,18 +103,19 @@ pub struct Report {
 /// What a zone tells.
 #[derive(Clone, PartialEq, Eq, prost::Oneof)]
 pub enum Event {
-    /// It takes requests.
-    #[prost(bool, tag = "1")]
-    Ready(bool),
+    /// It takes requests, and speaks this version of the protocol: [`VERSION`] of the zone. Versions
+    /// are told since 1, whose zones say `true`, which is written the same.
+    #[prost(uint32, tag = "1")]
+    Ready(u32),
     /// It could not be set up, and ends; or it does not take this parent.
     #[prost(string, tag = "2")]
     Failed(String),
     /// It started a process: its pid in the zone. The message's credentials name it to the parent.
     #[prost(int32, tag = "3")]
     Started(i32),
-    /// It has taken its new parent.
-    #[prost(bool, tag = "4")]
-    Adopted(bool),
+    /// It has taken its new parent. As with [`Event::Ready`].
+    #[prost(uint32, tag = "4")]
+    Adopted(u32),
     /// The numbers of processes, told before by an earlier parent.
     #[prost(message, tag = "5")]
     Known(Known),
@@ -125,7 +130,7 @@ pub struct Known {
 }
 
 impl Known {
-    /// Each has at most 32 numbers of 11 bytes, and a message 16 KiB.
+    /// Each has at most 32 numbers of 11 bytes and a time, and a message 16 KiB.
     pub const MAX: usize = 32;
 }
 
@@ -152,6 +157,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_zone_that_says_no_version_speaks_the_first() {
+        // Tag 1 and tag 4 as numbers that are not 0: how `true` is written.
+        for (bytes, event) in [([0x08, 1], Event::Ready(1)), ([0x20, 1], Event::Adopted(1))] {
+            assert_eq!(Report::decode(bytes.as_slice()).unwrap().event, Some(event));
+        }
+    }
+
+    #[test]
     fn no_message_is_empty_which_on_the_line_is_its_end() {
         for command in
             [Command::Shutdown(0), Command::Numbered(Numbered::default()), Command::Adopt(0)]
@@ -160,7 +173,7 @@ mod tests {
             assert!(!bytes.is_empty());
             assert_eq!(Order::decode(bytes.as_slice()).unwrap().command, Some(command));
         }
-        for event in [Event::Ready(false), Event::Started(0), Event::Failed(String::new())] {
+        for event in [Event::Ready(0), Event::Started(0), Event::Failed(String::new())] {
             assert!(!report(event).is_empty());
         }
     }

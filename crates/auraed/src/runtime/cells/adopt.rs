@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! noted live,    its daemon runs      ─▶ a line and a connection through its door: Live
+//!                   and lets nobody in ─▶ it is tried again and again: Unreachable
 //! noted live,    its daemon is gone   ─▶ what is left in it is killed: Failed
 //! noted failed                        ─▶ Failed
 //! noted freeing                       ─▶ the free goes on
-//! noted nothing: half made            ─▶ removed
+//! noted as being made                 ─▶ removed
+//! noted nothing                       ─▶ somebody else's: left alone
 //! ```
 
 use std::sync::Arc;
@@ -19,25 +21,23 @@ use prost::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reached};
 use super::handle::{Cell, Cells};
-use super::notes::{Standing, Traits};
+use super::notes::{Making, Standing, Traits};
 use super::runner::{Daemon, End, Phase};
 use super::{DAEMON_LEAF, LEAF_MARK};
 use crate::reply::text;
 use crate::runtime::DEFAULT_GRACE;
-use crate::runtime::cgroup::Watched;
+use crate::runtime::cgroup::{KILL_TIMEOUT, Watched};
 use crate::runtime::changes::{CellNews, News, Reason};
 use crate::zone::line::receive;
-use crate::zone::protocol::{Command, Event, Report, VERSION, order};
+use crate::zone::protocol::{Command, Event, OLDEST, Report, VERSION, order};
 
 /// How long a zone's daemon may take to let this one in; one that is held up by its limits is slow.
 const ADOPT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often it is tried, with a pause: descriptors may have run out, or the zone may be held up. Then
-/// the cell is told as failed, and left as it is.
-const ADOPT_TRIES: u32 = 30;
-const ADOPT_PAUSE: Duration = Duration::from_secs(1);
+/// The pause before a cell is looked at again that could not be: descriptors may have run out.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the start of the daemon waits for the cells that it has found. The others are found in
 /// their own time, and cannot be reached until then.
@@ -69,30 +69,26 @@ impl Cells {
     }
 
     async fn adopt_one(&self, name: CellName) {
-        match self.find_again(&name).await {
-            Ok(Some((cell, free))) => {
-                self.settled(&name, Some(Arc::clone(&cell)));
-                cell.tell(CellNews::Found);
-                if free {
-                    let cells = self.clone();
-                    tokio::spawn(async move { cells.end(&cell, DEFAULT_GRACE).await });
+        let found = loop {
+            match self.find_again(&name).await {
+                Ok(found) => break found,
+                Err(error) if is_gone(&error) => break None,
+                // Whatever it is, it may run: nobody can have the name, and nothing is done to it.
+                Err(error) => {
+                    tracing::error!(cell = %name, error = text(&error), "what an earlier daemon left cannot be looked at yet");
+                    tokio::time::sleep(LOOK_PAUSE).await;
                 }
             }
-            Ok(None) => self.settled(&name, None),
-            Err(error) => {
-                let reason = text(&error);
-                tracing::error!(cell = %name, reason, "what an earlier daemon left cannot be looked at");
-                self.settled(&name, self.own_failed(&name, reason));
-            }
+        };
+        let Some((cell, free)) = found else { return self.settled(&name, None) };
+        self.settled(&name, Some(Arc::clone(&cell)));
+        if matches!(*cell.phase.borrow(), Phase::Live) {
+            cell.tell(CellNews::Found);
         }
-    }
-
-    /// A cell that can be freed, and nothing else. `None` where not even its cgroup can be opened.
-    pub(super) fn own_failed(&self, name: &CellName, reason: String) -> Option<Arc<Cell>> {
-        let cgroup = self.shared.settings.cgroup.open_child(name.as_str()).ok()?;
-        let (own_cgroup, watched) = (cgroup.try_clone().ok()?, Watched::new(&cgroup).ok()?);
-        let cgroups = (cgroup, own_cgroup, watched);
-        Some(self.own(name, cgroups, None, None, Phase::Failed(reason)))
+        if free {
+            let cells = self.clone();
+            tokio::spawn(async move { cells.end(&cell, DEFAULT_GRACE).await });
+        }
     }
 
     /// The cell, and whether it was being freed; `None` where there is none, any more.
@@ -101,77 +97,77 @@ impl Cells {
         let noted = Traits::read(&cgroup)?.is_some();
         let standing = Standing::read(&cgroup)?;
         if standing == Standing::Unfinished {
-            // Somebody else's, unless it is noted as a cell or nobody is in it.
-            if noted || !cgroup.events()?.populated()? {
+            // Somebody else's, unless it is noted that it was being made.
+            let mark = Making::of(name);
+            let around = &self.shared.settings.cgroup;
+            if noted || (mark.is_noted(around)? && !cgroup.events()?.populated()?) {
                 self.clear(name, &cgroup).await?;
                 tracing::warn!(cell = %name, "removed a cell that was half made");
             }
+            mark.take_back(around);
             return Ok(None);
         }
-        let daemon = match &standing {
-            Standing::Failed(_) => Err(None),
-            _ => match enter_at_last(name, &cgroup).await {
-                Ok(entered) => Ok(entered),
-                Err(error) if is_gone(&error) => Err(Some(text(&error))),
-                // It runs, so nothing is killed; who frees the cell ends it.
-                Err(error) => return Err(error),
-            },
-        };
         let own_cgroup = cgroup.try_clone()?;
         let watched = Watched::new(&cgroup)?;
-        let (connection, daemon, phase) = match daemon {
-            Ok((connection, daemon)) => {
-                tracing::info!(cell = %name, "found a cell again");
-                (Some(connection), Some(daemon), Phase::Live)
-            }
-            Err(reason) => {
-                let reason = match (standing.clone(), reason) {
-                    (Standing::Failed(reason), _) => reason,
-                    (_, reason) => {
-                        let reason = reason.unwrap_or_default();
-                        let reason = format!("it did not come back after a restart: {reason}");
-                        let news = CellNews::Failed(Reason::new(&reason));
-                        self.changes().push(News::Cell(name.clone(), news));
-                        reason
-                    }
-                };
-                tracing::error!(cell = %name, reason, "a cell's daemon is gone; the cell is killed");
-                if standing != Standing::Freeing {
-                    Standing::Failed(reason.clone()).note(&cgroup)?;
+        let (daemon, phase) = match &standing {
+            Standing::Failed(reason) => (None, Phase::Failed(reason.clone())),
+            _ => match enter_in_time(&cgroup).await {
+                Ok(entered) => {
+                    tracing::info!(cell = %name, "found a cell again");
+                    (Some(entered), Phase::Live)
                 }
-                watched.kill(&cgroup).await?;
-                (None, None, Phase::Failed(reason))
-            }
+                Err(error) if is_gone(&error) => {
+                    let reason = format!("it did not come back after a restart: {}", text(&error));
+                    (None, self.lost(name, &cgroup, &standing, reason)?)
+                }
+                // It runs, so nothing is killed.
+                Err(error) => {
+                    let reason = text(&error);
+                    tracing::warn!(cell = %name, reason, "a cell is not reached yet");
+                    (None, Phase::Unreachable(reason))
+                }
+            },
         };
-        let cell = self.own(name, (cgroup, own_cgroup, watched), connection, daemon, phase);
+        if matches!(phase, Phase::Failed(_)) {
+            let killed = tokio::time::timeout(KILL_TIMEOUT, watched.kill(&cgroup)).await;
+            // Who frees the cell kills again, and is told who does not die.
+            killed.unwrap_or(Ok(()))?;
+        }
+        let cell = self.own(name, (cgroup, own_cgroup, watched), daemon, phase);
         Ok(Some((cell, standing == Standing::Freeing)))
+    }
+
+    /// Notes and tells that a cell's daemon is gone.
+    fn lost(
+        &self,
+        name: &CellName,
+        cgroup: &Cgroup,
+        standing: &Standing,
+        reason: String,
+    ) -> Result<Phase, Error> {
+        tracing::error!(cell = %name, reason, "a cell's daemon is gone; the cell is killed");
+        if *standing != Standing::Freeing {
+            Standing::Failed(reason.clone()).note(cgroup)?;
+        }
+        self.changes().push(News::Cell(name.clone(), CellNews::Failed(Reason::new(&reason))));
+        Ok(Phase::Failed(reason))
     }
 }
 
-/// As [`enter`], tried again while the daemon is there.
-async fn enter_at_last(name: &CellName, cgroup: &Cgroup) -> Result<(Connection, Daemon), Error> {
-    let mut tries = 1;
-    loop {
-        let entered = tokio::time::timeout(ADOPT_TIMEOUT, enter(cgroup)).await;
-        let late = || Error::new("be let in by the cell's daemon", Errno::TIMEDOUT);
-        match entered.unwrap_or_else(|_| Err(late())) {
-            Err(error) if !is_gone(&error) && tries < ADOPT_TRIES => {
-                tracing::warn!(cell = %name, error = text(&error), "a cell is not found again yet");
-            }
-            outcome => return outcome,
-        }
-        tries += 1;
-        tokio::time::sleep(ADOPT_PAUSE).await;
-    }
+/// As [`enter`], in bounds.
+pub(super) async fn enter_in_time(cgroup: &Cgroup) -> Result<(Reached, Daemon), Error> {
+    let entered = tokio::time::timeout(ADOPT_TIMEOUT, enter(cgroup)).await;
+    let late = || Error::new("be let in by the cell's daemon", Errno::TIMEDOUT);
+    entered.unwrap_or_else(|_| Err(late()))
 }
 
 /// Whether the daemon of a cell has ended, as the kernel says.
-fn is_gone(error: &Error) -> bool {
+pub(super) fn is_gone(error: &Error) -> bool {
     matches!(error.errno, Errno::SRCH | Errno::NOENT)
 }
 
 /// Comes in through the door of the daemon in `cgroup`.
-async fn enter(cgroup: &Cgroup) -> Result<(Connection, Daemon), Error> {
+async fn enter(cgroup: &Cgroup) -> Result<(Reached, Daemon), Error> {
     let failed =
         |operation: &'static str| move |error: std::io::Error| Error::from_io(operation, &error);
     let leaf = cgroup.open_child(DAEMON_LEAF)?;
@@ -191,20 +187,25 @@ async fn enter(cgroup: &Cgroup) -> Result<(Connection, Daemon), Error> {
     line.get_ref().send_descriptor(&adopt, std::os::fd::AsFd::as_fd(&zone_stream))?;
     drop(zone_stream);
     let pidfd = readiness::register(pidfd, Interest::READABLE).map_err(failed("poll a process"))?;
-    tokio::select! {
+    let version = tokio::select! {
         adopted = adopted(&line) => adopted?,
         _ = pidfd.readable() => return Err(gone()),
-    }
-    Ok((connection, Daemon { line: Arc::new(line), end: End::Adopted(pidfd) }))
+    };
+    let daemon = Daemon::new(line, End::Adopted(pidfd));
+    Ok((Reached { connection, version }, daemon))
 }
 
-async fn adopted(line: &AsyncFd<Line>) -> Result<(), Error> {
+/// Waits to be let in, and answers the version of the protocol that the zone speaks.
+async fn adopted(line: &AsyncFd<Line>) -> Result<u32, Error> {
     let refused = |reason: String| Error::new(format!("be let in: {reason}"), Errno::PROTO);
     let Some(message) = receive(line).await? else {
         return Err(refused("the line ended".to_owned()));
     };
     match Report::decode(message.bytes.as_slice()).map(|report| report.event) {
-        Ok(Some(Event::Adopted(_))) => Ok(()),
+        Ok(Some(Event::Adopted(version))) if version < OLDEST => Err(refused(format!(
+            "this daemon speaks versions {OLDEST} to {VERSION}, not {version}"
+        ))),
+        Ok(Some(Event::Adopted(version))) => Ok(version),
         Ok(Some(Event::Failed(reason))) => Err(refused(reason)),
         _ => Err(refused("the zone sent something else first".to_owned())),
     }

@@ -22,6 +22,14 @@ pub struct Connection {
     requests: SendRequest<Body>,
 }
 
+/// A zone's daemon that answers.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) connection: Connection,
+    /// The version of the zone protocol that it speaks.
+    pub(super) version: u32,
+}
+
 impl Connection {
     /// Both ends: the connection, and what the zone's daemon gets.
     ///

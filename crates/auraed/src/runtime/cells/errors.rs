@@ -20,6 +20,9 @@ pub enum ReachError {
     /// It is being made or freed, or looked for after a restart of the daemon.
     #[error("cell {0} is being {1}; try again")]
     Busy(CellPath, &'static str),
+    /// It runs, and its daemon does not answer this one, which was started anew.
+    #[error("cell {0} runs, and its daemon cannot be reached yet ({1}); it is tried again")]
+    Unreachable(CellPath, String),
     /// Its daemon ended.
     #[error("the daemon of cell {0} is gone ({1}); free the cell and allocate it again")]
     Failed(CellPath, String),
@@ -43,6 +46,9 @@ pub enum AllocateError {
     /// The daemon is ending.
     #[error("cell {0} was not made: the daemon is ending")]
     Closing(CellPath),
+    /// What is there already cannot be asked.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// A limit cannot be had.
     #[error(transparent)]
     Limit(#[from] LimitError),
@@ -89,6 +95,9 @@ pub enum FreeError {
     /// The kernel does not let its cgroup go.
     #[error("cell {0} was not freed wholly: {1}")]
     Stuck(CellPath, String),
+    /// Something in it does not die.
+    #[error("cell {0} is not freed yet: {1}; it goes on, and the name is free when that is done")]
+    Undead(CellPath, String),
 }
 
 /// Why a cell cannot be shown.

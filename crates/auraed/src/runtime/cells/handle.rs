@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
@@ -10,16 +10,16 @@ use aurae_kernel::{Errno, Error};
 use aurae_model::{CellName, CellPath, Limits, MAX_DEPTH};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use super::connection::Connection;
+use super::connection::{Connection, Reached};
 use super::errors::{AllocateError, FreeError, InspectError, NoSuchCell, ReachError, TooManyCalls};
 use super::limits::read_back;
 use super::notes::Traits;
 use super::pids::Pids;
-use super::runner::{Command, Daemon, Phase, Runner};
+use super::runner::{Command, Daemon, Phase, Runner, Unfreed};
 use super::start::{Making, start};
 use super::tree::{CellNode, CellState, CellView, existing, tree, view};
 use super::usage::Usage;
-use crate::runtime::cgroup::Watched;
+use crate::runtime::cgroup::{KILL_TIMEOUT, Watched, survivors};
 use crate::runtime::changes::{CellNews, Changes, News};
 use crate::runtime::freezer::Passage;
 use crate::runtime::reaper::Reaper;
@@ -98,8 +98,8 @@ enum Slot {
 pub(super) struct Cell {
     pub(super) path: CellPath,
     pub(super) cgroup: Cgroup,
-    /// `None` where its daemon was gone when the cell was found.
-    connection: Option<Connection>,
+    /// Set once its daemon was reached.
+    reached: Arc<OnceLock<Reached>>,
     pids: Pids,
     long_calls: Arc<Semaphore>,
     /// Who freezes, thaws or changes the cell waits for it.
@@ -162,9 +162,9 @@ impl Cells {
     }
 
     async fn make(&self, spec: CellSpec) -> Result<Arc<Cell>, AllocateError> {
-        let Making { cgroup, own_cgroup, watched, connection, daemon } = start(self, &spec).await?;
+        let Making { cgroup, own_cgroup, watched, reached, daemon } = start(self, &spec).await?;
         let cgroups = (cgroup, own_cgroup, watched);
-        Ok(self.own(&spec.name, cgroups, Some(connection), Some(daemon), Phase::Live))
+        Ok(self.own(&spec.name, cgroups, Some((reached, daemon)), Phase::Live))
     }
 
     /// Gives a cell the task that owns it.
@@ -172,10 +172,11 @@ impl Cells {
         &self,
         name: &CellName,
         (cgroup, own_cgroup, watched): (Cgroup, Cgroup, Watched),
-        connection: Option<Connection>,
-        daemon: Option<Daemon>,
+        daemon: Option<(Reached, Daemon)>,
         phase: Phase,
     ) -> Arc<Cell> {
+        let (reached, daemon) = daemon.unzip();
+        let reached = Arc::new(reached.map_or_else(OnceLock::new, OnceLock::from));
         let (phase, phases) = watch::channel(phase);
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let (path, pids) = (self.path_of(name), Pids::default());
@@ -185,6 +186,7 @@ impl Cells {
             cgroup: own_cgroup,
             watched,
             daemon,
+            reached: Arc::clone(&reached),
             pids: pids.clone(),
             phase,
             commands: queue,
@@ -193,23 +195,14 @@ impl Cells {
         let long_calls = Arc::new(Semaphore::new(MAX_LONG_CALLS));
         let turn = Arc::new(Semaphore::new(1));
         let (phase, changes) = (phases, self.changes().clone());
-        Arc::new(Cell {
-            path,
-            cgroup,
-            connection,
-            pids,
-            long_calls,
-            turn,
-            phase,
-            commands,
-            changes,
-        })
+        Arc::new(Cell { path, cgroup, reached, pids, long_calls, turn, phase, commands, changes })
     }
 
     /// Ends a cell. When it answers, no process of it is left, nor its cgroup.
     ///
     /// # Errors
-    /// There is none, or it is being made, or the kernel does not let its cgroup go.
+    /// There is none, or it is being made, or the kernel does not let its cgroup go, or a process does
+    /// not die.
     pub async fn free(&self, name: &CellName, grace: Duration) -> Result<(), FreeError> {
         self.end(&*self.find(name)?, grace).await
     }
@@ -219,7 +212,8 @@ impl Cells {
         // A runner that takes no command, or drops it, has seen the cell gone.
         let _ = cell.commands.send(Command::Free { grace, reply }).await;
         match answer.await {
-            Ok(Err(reason)) => Err(FreeError::Stuck(cell.path.clone(), reason)),
+            Ok(Err(Unfreed::Refused(reason))) => Err(FreeError::Stuck(cell.path.clone(), reason)),
+            Ok(Err(Unfreed::Undead(left))) => Err(FreeError::Undead(cell.path.clone(), left)),
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
@@ -270,13 +264,13 @@ impl Cells {
     /// The zone of the node's own executables, if there is one.
     ///
     /// # Errors
-    /// It is being looked for, after a restart of the daemon.
+    /// It is being looked for, after a restart of the daemon, or its daemon is not reached yet.
     pub fn node_zone(&self) -> Result<Option<Zone>, ReachError> {
         match self.find(&CellName::of_node()).and_then(|cell| cell.zone(None)) {
             Ok(zone) => Ok(Some(zone)),
             // Nothing runs in it.
             Err(ReachError::Missing(_) | ReachError::Failed(..)) => Ok(None),
-            Err(busy @ ReachError::Busy(..)) => Err(busy),
+            Err(error @ (ReachError::Busy(..) | ReachError::Unreachable(..))) => Err(error),
         }
     }
 
@@ -292,6 +286,8 @@ impl Cells {
             match self.find(&name).and_then(|cell| cell.zone(None)) {
                 Ok(zone) => return Ok(zone),
                 Err(ReachError::Busy(..)) => settled.await,
+                // What runs in it goes on.
+                Err(error @ ReachError::Unreachable(..)) => return Err(error.into()),
                 Err(ReachError::Failed(..)) => {
                     self.free(&name, Duration::ZERO).await.map_err(|error| {
                         let reason = crate::reply::text(&error);
@@ -314,12 +310,21 @@ impl Cells {
     }
 
     /// The cell in which the executable of this pid was started, and the pid as the cell numbers it.
+    /// Where the kernel gave the pid to several, one after the other, the last is meant.
     #[must_use]
     pub fn find_pid(&self, pid: i32) -> Option<(Zone, i32)> {
-        self.made().into_iter().find_map(|cell| {
-            let inside = cell.pids.inside(pid)?;
-            Some((cell.zone(None).ok()?, inside))
-        })
+        let known = self.made().into_iter();
+        let known = known.filter_map(|cell| Some((cell.pids.inside(pid)?, cell)));
+        let (inside, cell) = known.max_by_key(|(inside, _)| inside.since)?;
+        Some((cell.zone(None).ok()?, inside.pid))
+    }
+
+    /// The oldest version of the zone protocol that a cell's daemon speaks; `None`: there is none.
+    #[must_use]
+    pub fn oldest_protocol(&self) -> Option<u32> {
+        let mut living = self.made();
+        living.retain(|cell| matches!(*cell.phase.borrow(), Phase::Live));
+        living.iter().filter_map(|cell| Some(cell.reached.get()?.version)).min()
     }
 
     /// Frees all cells at once, and makes no more.
@@ -434,7 +439,9 @@ impl Cells {
 
     /// Kills what is in a cell that nobody owns, and removes its cgroup.
     pub(super) async fn clear(&self, name: &CellName, cgroup: &Cgroup) -> aurae_kernel::Result<()> {
-        Watched::new(cgroup)?.kill(cgroup).await?;
+        let watched = Watched::new(cgroup)?;
+        let killed = tokio::time::timeout(KILL_TIMEOUT, watched.kill(cgroup)).await;
+        killed.unwrap_or_else(|_| Err(Error::new(survivors(cgroup), Errno::TIMEDOUT)))?;
         self.remove_cgroup(name).await
     }
 
@@ -461,9 +468,12 @@ impl Cell {
 
     pub(super) fn zone(self: Arc<Self>, rest: Option<CellPath>) -> Result<Zone, ReachError> {
         let phase = self.phase.borrow().clone();
-        match (phase, self.connection.clone()) {
+        match (phase, self.reached.get().map(|reached| reached.connection.clone())) {
             (Phase::Live, Some(connection)) => Ok(Zone { cell: self, connection, rest }),
             (Phase::Live, None) => Err(NoSuchCell(self.path.clone()).into()),
+            (Phase::Unreachable(reason), _) => {
+                Err(ReachError::Unreachable(self.path.clone(), reason))
+            }
             (Phase::Failed(reason), _) => Err(ReachError::Failed(self.path.clone(), reason)),
             (Phase::Freeing | Phase::Gone, _) => Err(ReachError::Busy(self.path.clone(), "freed")),
         }

@@ -8,6 +8,9 @@
 //!    └── start           └─ failed: undone
 //! ```
 //!
+//! A cell that runs and does not let this daemon in, which was started anew, is Unreachable until it does
+//! (Live) or is freed.
+//!
 //! The [`handle`]'s table has the names; a [`runner`] task owns each cell that was made: its cgroup,
 //! its line, its daemon's end. A failed cell has no process left and waits to be freed. What a cell
 //! is, and how it stands, is noted on its cgroup ([`notes`]): so a daemon that is started anew finds

@@ -6,10 +6,11 @@
 //!              half made ───────────┘              └─▶ failed ──┘
 //! ```
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use aurae_kernel::Result;
 use aurae_kernel::cgroup::Cgroup;
+use aurae_model::CellName;
 
 /// What the cell was asked to be.
 const TRAITS: &CStr = c"trusted.aurae.cell";
@@ -25,6 +26,38 @@ const MAX_REASON: usize = 200;
 const LIVE: &str = "live";
 const FREEING: &str = "freeing";
 const FAILED: &str = "failed ";
+
+/// What is noted on the cgroup around a cell while that is being made: until it has notes of its own, this
+/// tells it from a cgroup of somebody else's.
+#[derive(Debug)]
+pub(super) struct Making {
+    note: CString,
+}
+
+impl Making {
+    /// The note for the cell `name`.
+    pub(super) fn of(name: &CellName) -> Self {
+        // No name has a zero in it.
+        Self { note: CString::new(format!("trusted.aurae.making.{name}")).unwrap_or_default() }
+    }
+
+    /// Notes it.
+    pub(super) fn note(&self, around: &Cgroup) -> Result<()> {
+        around.note(&self.note, "")
+    }
+
+    /// Whether it is noted.
+    pub(super) fn is_noted(&self, around: &Cgroup) -> Result<bool> {
+        Ok(around.noted(&self.note)?.is_some())
+    }
+
+    /// Takes it back. What is left of it on a failure tells no lie before the name is used again.
+    pub(super) fn take_back(&self, around: &Cgroup) {
+        if let Err(error) = around.unnote(&self.note) {
+            tracing::warn!(error = crate::reply::text(&error), "a note is left");
+        }
+    }
+}
 
 /// What a cell was asked to be, beside its limits, which are the cgroup's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

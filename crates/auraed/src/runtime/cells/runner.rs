@@ -2,7 +2,7 @@
 
 use std::future::pending;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
@@ -10,29 +10,42 @@ use aurae_kernel::process::Exit;
 use aurae_kernel::seqpacket::{Line, Message};
 use aurae_model::CellPath;
 use prost::Message as _;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use super::DAEMON_LEAF;
+use super::adopt::{enter_in_time, is_gone};
+use super::connection::Reached;
 use super::handle::Cells;
 use super::notes::Standing;
-use super::pids::Pids;
+use super::pids::{Inside, Pids};
 use crate::reply::text;
-use crate::runtime::cgroup::Watched;
+use crate::runtime::cgroup::{KILL_TIMEOUT, Watched, signal_all, survivors};
 use crate::runtime::changes::{CellNews, News, Reason};
 use crate::runtime::reaper::ExitReceiver;
+use crate::runtime::since_boot;
 use crate::zone::line::receive;
+use crate::zone::outbox::Outbox;
 use crate::zone::protocol::{Command as Order, Event, Numbered, Report, order, shutdown};
 
 /// What a zone's daemon has beyond the grace period of its executables before it is killed.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// The pauses before the daemon of a cell that was not reached is asked again: they double from the first
+/// to the last. Descriptors may have run out, or the zone may be held up by its limits.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What a cell is doing.
 #[derive(Clone, Debug)]
 pub(super) enum Phase {
     /// Its daemon answers.
     Live,
+    /// It runs, as an earlier daemon left it, and its own daemon has not let this one in, for this reason.
+    /// It is tried again and again; only who frees the cell ends it.
+    Unreachable(String),
     /// Its daemon ended, and what was left in the cell was killed.
     Failed(String),
     /// It is being freed.
@@ -52,7 +65,17 @@ pub(super) enum Command {
 /// A cell's daemon that has not ended.
 pub(super) struct Daemon {
     pub(super) line: Arc<AsyncFd<Line>>,
+    pub(super) outbox: Outbox,
     pub(super) end: End,
+}
+
+impl Daemon {
+    /// The daemon at the other end of `line`.
+    pub(super) fn new(line: AsyncFd<Line>, end: End) -> Self {
+        let line = Arc::new(line);
+        let outbox = Outbox::new(Arc::<AsyncFd<Line>>::clone(&line), |_| {});
+        Self { line, outbox, end }
+    }
 }
 
 /// How the end of a cell's daemon is told.
@@ -87,6 +110,8 @@ pub(super) struct Runner {
     pub(super) watched: Watched,
     /// `None` once it has ended.
     pub(super) daemon: Option<Daemon>,
+    /// Set when its daemon is reached.
+    pub(super) reached: Arc<OnceLock<Reached>>,
     pub(super) pids: Pids,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) commands: mpsc::Receiver<Command>,
@@ -97,15 +122,21 @@ enum Move {
     Ended(Option<Exit>),
     Commanded(Option<Command>),
     Told(Message),
+    Entered(aurae_kernel::Result<(Reached, Daemon)>),
 }
 
 impl Runner {
     /// Runs until the cell was freed, or nobody can free it any more (the daemon ends).
     pub(super) async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
         loop {
+            let is_unreachable = self.is_unreachable();
             let moved = tokio::select! {
                 moved = heard(&mut self.daemon) => moved,
                 command = self.commands.recv() => Move::Commanded(command),
+                entered = enter_after(pause, &self.cgroup), if is_unreachable => {
+                    Move::Entered(entered)
+                }
             };
             match moved {
                 Move::Ended(exit) => {
@@ -120,6 +151,38 @@ impl Runner {
                 }
                 Move::Commanded(None) => return,
                 Move::Told(message) => self.note(&message),
+                Move::Entered(entered) => {
+                    self.entered(entered).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn is_unreachable(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Unreachable(_))
+    }
+
+    /// Its daemon was asked once more to let this one in.
+    async fn entered(&mut self, entered: aurae_kernel::Result<(Reached, Daemon)>) {
+        match entered {
+            Ok((reached, daemon)) => {
+                // Nobody else sets it.
+                let _ = self.reached.set(reached);
+                self.daemon = Some(daemon);
+                self.phase.send_replace(Phase::Live);
+                tracing::info!(cell = %self.path, "found a cell again");
+                self.tell(CellNews::Found);
+                self.cells.changed();
+            }
+            Err(error) if is_gone(&error) => {
+                self.fail(None).await;
+                self.cells.changed();
+            }
+            Err(error) => {
+                let reason = text(&error);
+                tracing::warn!(cell = %self.path, reason, "a cell is not reached yet");
+                self.phase.send_replace(Phase::Unreachable(reason));
             }
         }
     }
@@ -129,9 +192,9 @@ impl Runner {
         match (event, message.process) {
             (Ok(Some(Event::Started(inside))), Some(process)) => self.number(inside, process),
             (Ok(Some(Event::Known(known))), _) => {
-                for Numbered { pid, outer } in known.processes {
+                for Numbered { pid, outer, since } in known.processes {
                     if let Some(own) = outer.first() {
-                        self.pids.learn(pid, *own);
+                        self.pids.learn(*own, Inside { since: Duration::from_nanos(since), pid });
                     }
                 }
             }
@@ -144,8 +207,8 @@ impl Runner {
     /// Tells the zone how this daemon, and those above it, number a process that it started.
     fn number(&self, inside: i32, process: Pid) {
         let own = process.as_raw_nonzero().get();
-        self.pids.learn(inside, own);
-        let Some(line) = self.daemon.as_ref().map(|daemon| Arc::clone(&daemon.line)) else {
+        self.pids.learn(own, Inside { since: since_boot(), pid: inside });
+        let Some(line) = self.daemon.as_ref().map(|daemon| daemon.outbox.clone()) else {
             return;
         };
         let Some(parent) = &self.cells.shared.settings.parent else {
@@ -169,9 +232,13 @@ impl Runner {
         };
         tracing::error!(cell = %self.path, reason, "a cell's daemon is gone; the cell is killed");
         self.failed(reason);
-        if let Err(error) = self.watched.kill(&self.cgroup).await {
-            tracing::error!(cell = %self.path, error = text(&error), "a failed cell was not killed");
-        }
+        let killed = tokio::time::timeout(KILL_TIMEOUT, self.watched.kill(&self.cgroup)).await;
+        let error = match killed {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => text(&error),
+            Err(_) => survivors(&self.cgroup),
+        };
+        tracing::error!(cell = %self.path, error, "a failed cell was not killed");
     }
 
     fn failed(&self, reason: String) {
@@ -193,13 +260,16 @@ impl Runner {
 
     /// Frees the cell; if something of it is left, it is a failed cell, to be freed again.
     async fn free(&mut self, grace: Duration, reply: Reply) {
+        let is_unreachable = self.is_unreachable();
         self.stand(&Standing::Freeing);
         self.phase.send_replace(Phase::Freeing);
         let mut replies = vec![reply];
         if let Some(daemon) = self.daemon.take() {
             self.end_daemon(daemon, grace, &mut replies).await;
+        } else if is_unreachable && !grace.is_zero() {
+            self.end_unreachable(grace).await;
         }
-        let removed = self.remove().await.map_err(|error| text(&error));
+        let removed = self.remove(&mut replies).await.map_err(|error| text(&error));
         match &removed {
             Ok(()) => {
                 self.cells.forget(self.path.split_last().1);
@@ -214,15 +284,15 @@ impl Runner {
         }
         for reply in replies {
             // The caller may have gone away.
-            let _ = reply.send(removed.clone());
+            let _ = reply.send(removed.clone().map_err(Unfreed::Refused));
         }
     }
 
     /// Tells the zone's daemon to end, and waits for it, in bounds. What is not in time is killed by
     /// [`Self::remove`].
     async fn end_daemon(&mut self, mut daemon: Daemon, grace: Duration, replies: &mut Vec<Reply>) {
-        let line = daemon.line.get_ref();
-        if line.send(&shutdown(grace), None).is_err() {
+        let line = daemon.outbox.clone();
+        if line.send(shutdown(grace), None).is_err() {
             return;
         }
         let mut deadline = Instant::now() + grace + MARGIN;
@@ -233,24 +303,73 @@ impl Runner {
                 Some(Command::Free { grace, reply }) = self.commands.recv() => {
                     replies.push(reply);
                     // A zone that takes no order any more is killed at the deadline.
-                    let _ = line.send(&shutdown(grace), None);
+                    let _ = line.send(shutdown(grace), None);
                     deadline = deadline.min(Instant::now() + grace + MARGIN);
                 }
             }
         }
     }
 
-    async fn remove(&self) -> aurae_kernel::Result<()> {
-        self.watched.kill(&self.cgroup).await?;
-        self.cells.remove_cgroup(self.path.split_last().1).await
+    /// As [`Self::end_daemon`], of a daemon that takes no orders but signals.
+    async fn end_unreachable(&self, grace: Duration) {
+        let leaf = self.cgroup.open_child(DAEMON_LEAF);
+        if let Err(error) = leaf.and_then(|leaf| signal_all(&leaf, Signal::TERM)) {
+            tracing::warn!(cell = %self.path, error = text(&error), "a cell's daemon was not told to end");
+            return;
+        }
+        let deadline = grace.saturating_add(MARGIN);
+        // What is not in time is killed.
+        let _ = tokio::time::timeout(deadline, self.watched.empty()).await;
+    }
+
+    /// Kills what is left, and removes the cgroup. Who waits is told when a process does not die; it goes
+    /// on without them.
+    async fn remove(&mut self, replies: &mut Vec<Reply>) -> aurae_kernel::Result<()> {
+        let Self { cells, path, cgroup, watched, commands, .. } = self;
+        let mut killing = std::pin::pin!(watched.kill(cgroup));
+        let mut deadline = Instant::now() + KILL_TIMEOUT;
+        loop {
+            tokio::select! {
+                killed = &mut killing => break killed?,
+                () = tokio::time::sleep_until(deadline), if !replies.is_empty() => {
+                    let left = survivors(cgroup);
+                    tracing::error!(cell = %path, left, "a cell is not freed yet");
+                    for reply in replies.drain(..) {
+                        // The caller may have gone away.
+                        let _ = reply.send(Err(Unfreed::Undead(left.clone())));
+                    }
+                }
+                Some(Command::Free { reply, .. }) = commands.recv() => {
+                    if replies.is_empty() {
+                        deadline = Instant::now() + KILL_TIMEOUT;
+                    }
+                    replies.push(reply);
+                }
+            }
+        }
+        cells.remove_cgroup(path.split_last().1).await
     }
 }
 
-type Reply = oneshot::Sender<Result<(), String>>;
+/// Why a cell is not freed.
+#[derive(Clone, Debug)]
+pub(super) enum Unfreed {
+    /// The kernel refused.
+    Refused(String),
+    /// These processes do not die. The cell is being freed still.
+    Undead(String),
+}
+
+type Reply = oneshot::Sender<Result<(), Unfreed>>;
+
+async fn enter_after(pause: Duration, cgroup: &Cgroup) -> aurae_kernel::Result<(Reached, Daemon)> {
+    tokio::time::sleep(pause).await;
+    enter_in_time(cgroup).await
+}
 
 /// The next of a daemon; never answers where there is none.
 async fn heard(daemon: &mut Option<Daemon>) -> Move {
-    let Some(Daemon { line, end }) = daemon else { return pending().await };
+    let Some(Daemon { line, end, .. }) = daemon else { return pending().await };
     tokio::select! {
         exit = end.wait() => Move::Ended(exit),
         message = told(line) => Move::Told(message),
@@ -265,9 +384,9 @@ async fn told(line: &AsyncFd<Line>) -> Message {
     }
 }
 
-fn tell(line: &AsyncFd<Line>, pid: i32, outer: Vec<i32>) {
-    let numbered = order(Order::Numbered(Numbered { pid, outer }));
-    if let Err(error) = line.get_ref().send(&numbered, None) {
+fn tell(line: &Outbox, pid: i32, outer: Vec<i32>) {
+    let numbered = order(Order::Numbered(Numbered { pid, outer, since: 0 }));
+    if let Err(error) = line.send(numbered, None) {
         tracing::debug!(%error, "a zone was not told the numbers of a process");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use std::time::Duration;
 
 use aurae_kernel::cgroup::{Cgroup, value};
@@ -14,11 +13,11 @@ use prost::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::connection::Connection;
+use super::connection::{Connection, Reached};
 use super::errors::AllocateError;
 use super::handle::{CellSpec, Cells, CellsSettings};
 use super::limits;
-use super::notes::{Standing, Traits};
+use super::notes::{self, Standing, Traits};
 use super::runner::{Daemon, End};
 use crate::runtime::cgroup::Watched;
 use crate::runtime::reaper::{ExitReceiver, Reaper};
@@ -36,12 +35,21 @@ pub(super) struct Making {
     /// The same once more, for the task that owns the cell.
     pub(super) own_cgroup: Cgroup,
     pub(super) watched: Watched,
-    pub(super) connection: Connection,
+    pub(super) reached: Reached,
     pub(super) daemon: Daemon,
 }
 
 /// Makes the cell's cgroup and starts its daemon. On any error nothing is left.
 pub(super) async fn start(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
+    let parent = &cells.shared.settings.cgroup;
+    let mark = notes::Making::of(&spec.name);
+    mark.note(parent)?;
+    let made = make(cells, spec).await;
+    mark.take_back(parent);
+    made
+}
+
+async fn make(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
     let parent = &cells.shared.settings.cgroup;
     let path = cells.path_of(&spec.name);
     let cgroup = parent.create_child(spec.name.as_str()).map_err(|error| match error.errno {
@@ -49,8 +57,8 @@ pub(super) async fn start(cells: &Cells, spec: &CellSpec) -> Result<Making, Allo
         _ => error.into(),
     })?;
     match populate(cells, &path, spec, &cgroup).await {
-        Ok((own_cgroup, watched, connection, daemon)) => {
-            Ok(Making { cgroup, own_cgroup, watched, connection, daemon })
+        Ok((own_cgroup, watched, reached, daemon)) => {
+            Ok(Making { cgroup, own_cgroup, watched, reached, daemon })
         }
         Err(error) => {
             let error = explain(error, &path, &cgroup);
@@ -62,7 +70,7 @@ pub(super) async fn start(cells: &Cells, spec: &CellSpec) -> Result<Making, Allo
     }
 }
 
-type Populated = (Cgroup, Watched, Connection, Daemon);
+type Populated = (Cgroup, Watched, Reached, Daemon);
 
 async fn populate(
     cells: &Cells,
@@ -99,15 +107,16 @@ async fn populate(
             .await
             .ok_or_else(|| not_ready(path, "its start panicked".into()))?
             .map_err(|source| AllocateError::Spawn { cell: path.clone(), source })?;
-        await_ready(path, &line).await?;
+        let version = await_ready(path, &line).await?;
         Standing::Live.note(cgroup)?;
-        Ok::<_, AllocateError>(exit)
+        Ok::<_, AllocateError>((exit, version))
     };
     let Ok(outcome) = tokio::time::timeout(READY_TIMEOUT, ready).await else {
         return Err(not_ready(path, format!("it took more than {} s", READY_TIMEOUT.as_secs())));
     };
-    let end = End::Child(outcome?);
-    Ok((own_cgroup, watched, connection, Daemon { line: Arc::new(line), end }))
+    let (exit, version) = outcome?;
+    let daemon = Daemon::new(line, End::Child(exit));
+    Ok((own_cgroup, watched, Reached { connection, version }, daemon))
 }
 
 fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &Cgroup) -> Config {
@@ -172,13 +181,13 @@ impl Birth {
     }
 }
 
-/// Waits for the zone's first report.
-async fn await_ready(path: &CellPath, line: &AsyncFd<Line>) -> Result<(), AllocateError> {
+/// Waits for the zone's first report, and answers the version of the protocol that it speaks.
+async fn await_ready(path: &CellPath, line: &AsyncFd<Line>) -> Result<u32, AllocateError> {
     let Some(message) = receive(line).await? else {
         return Err(not_ready(path, "it ended before it was ready".into()));
     };
     match Report::decode(message.bytes.as_slice()).map(|report| report.event) {
-        Ok(Some(Event::Ready(_))) => Ok(()),
+        Ok(Some(Event::Ready(version))) => Ok(version),
         Ok(Some(Event::Failed(reason))) => Err(not_ready(path, reason)),
         _ => Err(not_ready(path, "it sent something else first".into())),
     }

@@ -1,7 +1,14 @@
 //! Changing the limits of a cell in place: all of a change, or nothing.
+//!
+//! A `memory.max` below what is in use makes the kernel kill. So the cell is first held at the limit with
+//! `memory.high`, above which the kernel reclaims and slows down and never kills; `memory.max` is written
+//! once what is in use fits.
+
+use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
 use aurae_model::{CellPath, Cpuset, Device, Invalid, IoDevice, Limits, LimitsChange, List};
+use tokio::time::Instant;
 
 use super::errors::ReachError;
 use super::freeze::Turn;
@@ -15,6 +22,15 @@ use super::tree::{CellView, view};
 use crate::runtime::blocking;
 use crate::runtime::cgroup::{unless_gone, workload_leaves};
 use crate::runtime::changes::CellNews;
+
+/// What the kernel reclaims above.
+const MEMORY_HIGH: &str = "memory.high";
+
+/// How long a cell is held at a limit that it is above: what the kernel can reclaim at all it does in
+/// milliseconds, and meanwhile the cell is slow.
+const RECLAIM_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two looks: the kernel tells nobody that memory was given back.
+const RECLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The file that each leaf has its own of.
 const OOM_GROUP: &str = "memory.oom.group";
@@ -53,7 +69,7 @@ impl Cells {
     ///
     /// # Errors
     /// As [`UpdateError`] says.
-    pub fn update(
+    pub async fn update(
         &self,
         turn: &Turn,
         path: &CellPath,
@@ -61,11 +77,12 @@ impl Cells {
     ) -> Result<CellView, UpdateError> {
         let cell = &turn.cell;
         let busy = || ReachError::Busy(cell.path.clone(), "freed");
-        let updated = blocking(|| {
+        let updated = async {
             check_traits(&cell.cgroup, change.traits)?;
-            update(&cell.cgroup, &self.shared.settings.cgroup, &change.limits)?;
+            update(&cell.cgroup, &self.shared.settings.cgroup, &change.limits).await?;
             Ok(view(&cell.cgroup, path.to_string()).map_err(LimitError::from)?)
-        });
+        };
+        let updated = updated.await;
         match updated {
             Ok(Some(view)) => {
                 cell.tell(CellNews::Updated);
@@ -94,7 +111,35 @@ fn check_traits(cgroup: &Cgroup, wanted: Traits) -> Result<(), LimitError> {
     Ok(())
 }
 
-fn update(cgroup: &Cgroup, parent: &Cgroup, change: &LimitsChange) -> Result<(), LimitError> {
+async fn update(cgroup: &Cgroup, parent: &Cgroup, change: &LimitsChange) -> Result<(), LimitError> {
+    let Plan { mut steps, shrinks_to } = blocking(|| plan(cgroup, parent, change))?;
+    let held = match shrinks_to {
+        Some(limit) => hold(cgroup, limit).await?,
+        None => None,
+    };
+    if let Some(before) = &held {
+        // It is let go last.
+        let own = steps.iter().position(|step| step.file == MEMORY_HIGH);
+        let own = own.map(|index| steps.remove(index));
+        let (from, to) = (before.clone(), before.clone());
+        let back = Step { field: "cell.memory.high", file: MEMORY_HIGH, from, to };
+        steps.push(own.unwrap_or(back));
+    }
+    let written = blocking(|| write_all(cgroup, &steps));
+    if let (Err(_), Some(before)) = (&written, &held) {
+        let_go(cgroup, before);
+    }
+    written
+}
+
+/// What is to be written.
+struct Plan {
+    steps: Vec<Step>,
+    /// The memory limit, if it is one that what is in use may be above.
+    shrinks_to: Option<u64>,
+}
+
+fn plan(cgroup: &Cgroup, parent: &Cgroup, change: &LimitsChange) -> Result<Plan, LimitError> {
     let mut change = change.clone();
     for limit in change.devices_mut() {
         // The kernel tells devices by their numbers.
@@ -108,8 +153,10 @@ fn update(cgroup: &Cgroup, parent: &Cgroup, change: &LimitsChange) -> Result<(),
     inherit(&mut wanted.cpuset, parent)?;
     let steps = steps(&current, &wanted)?;
     let shrinks = steps.iter().any(|step| step.file == "memory.max");
-    let limit = wanted.memory.max.filter(|_| shrinks);
-    check_memory(cgroup, limit)?;
+    Ok(Plan { steps, shrinks_to: wanted.memory.max.filter(|_| shrinks) })
+}
+
+fn write_all(cgroup: &Cgroup, steps: &[Step]) -> Result<(), LimitError> {
     for (done, step) in steps.iter().enumerate() {
         let (written, touched) = match write(cgroup, step.field, step.file, &step.to) {
             Ok(()) => (write_leaves(cgroup, step.file, &step.to), done + 1),
@@ -120,8 +167,7 @@ fn update(cgroup: &Cgroup, parent: &Cgroup, change: &LimitsChange) -> Result<(),
             return Err(error);
         }
     }
-    // More may have come into use since the first look.
-    check_memory(cgroup, limit).inspect_err(|_| undo(cgroup, steps.iter()))
+    Ok(())
 }
 
 /// The kernel does not let a list go empty while there are processes (ENOSPC). What is not set is what
@@ -181,18 +227,45 @@ fn unlimited(device: &Device) -> IoDevice {
     }
 }
 
-/// Below what is in use the kernel would kill to make it fit.
-fn check_memory(cgroup: &Cgroup, limit: Option<u64>) -> Result<(), LimitError> {
-    let Some(limit) = limit else { return Ok(()) };
-    let current = cgroup.read("memory.current")?.and_then(|text| text.trim().parse::<u64>().ok());
-    match current {
-        Some(current) if current > limit => {
+/// Holds a cell at `limit` with `memory.high`, until what is in use fits; answers what `memory.high` was
+/// before. `None`: it is at most the limit anyway, or there is no memory controller.
+async fn hold(cgroup: &Cgroup, limit: u64) -> Result<Option<String>, LimitError> {
+    let Some(before) = cgroup.read(MEMORY_HIGH)? else { return Ok(None) };
+    let before = before.trim().to_owned();
+    let is_held = before.parse::<u64>().is_ok_and(|high| high <= limit);
+    let fits = fit(cgroup, limit, is_held).await;
+    if is_held {
+        return fits.map(|()| None);
+    }
+    fits.inspect_err(|_| let_go(cgroup, &before)).map(|()| Some(before))
+}
+
+/// Waits until what is in use is at most `limit`, and has the kernel reclaim what it can.
+async fn fit(cgroup: &Cgroup, limit: u64, is_held: bool) -> Result<(), LimitError> {
+    let deadline = Instant::now() + RECLAIM_TIMEOUT;
+    loop {
+        if !is_held {
+            // Each write reclaims.
+            blocking(|| cgroup.write(MEMORY_HIGH, &limit.to_string()))?;
+        }
+        let current = cgroup.read("memory.current")?;
+        let current = current.and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or_default();
+        if current <= limit {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
             let rule = format!(
                 "{limit} bytes is below the {current} bytes that are in use; nothing was changed"
             );
-            Err(Invalid::new("cell.memory.max", rule).into())
+            return Err(Invalid::new("cell.memory.max", rule).into());
         }
-        _ => Ok(()),
+        tokio::time::sleep(RECLAIM_PAUSE).await;
+    }
+}
+
+fn let_go(cgroup: &Cgroup, before: &str) {
+    if let Err(error) = cgroup.write(MEMORY_HIGH, before) {
+        tracing::error!(error = crate::reply::text(&error), "memory.high was not restored");
     }
 }
 

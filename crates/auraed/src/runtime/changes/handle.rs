@@ -8,13 +8,42 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use super::News;
 use super::ring::{Cursor, Ring, Seen};
 
-/// So many may watch a daemon at once: each has a stream to every zone inside.
-const MAX_WATCHES: usize = 64;
+/// So many clients may watch a daemon at once: each has a stream to every zone inside.
+const MAX_CLIENTS: usize = 64;
 
-/// Too many watch already.
+/// So many of a zone's executables may: a zone's own cannot be asked to end some.
+const MAX_EXECUTABLES: usize = 8;
+
+/// So many may watch for those who watch the daemon above, and those above it. As many as there may be
+/// from every daemon above would be more than a zone has calls for.
+const MAX_RELAYS: usize = 512;
+
+/// Who watches. Each kind has room of its own, so that none can take that of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    /// The daemon above, for somebody who watches that.
+    Relay,
+    /// A client of the node.
+    Client,
+    /// An executable of the zone.
+    Executable,
+}
+
+impl Watcher {
+    /// How many may be there at once.
+    const fn most(self) -> usize {
+        match self {
+            Self::Relay => MAX_RELAYS,
+            Self::Client => MAX_CLIENTS,
+            Self::Executable => MAX_EXECUTABLES,
+        }
+    }
+}
+
+/// Too many of a kind watch already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_WATCHES} watch this daemon already; end some")]
-pub struct TooManyWatches;
+#[error("{} watch this daemon already; end some", .0.most())]
+pub struct TooManyWatches(Watcher);
 
 /// The last changes in a daemon's own zone. Clones share them. Memory is taken as they come.
 #[derive(Clone, Debug)]
@@ -27,7 +56,36 @@ struct Shared {
     state: Mutex<State>,
     /// Told of every push and of the end.
     changed: Notify,
-    watches: Arc<Semaphore>,
+    rooms: Rooms,
+}
+
+/// Room for each kind of watcher.
+#[derive(Debug)]
+struct Rooms {
+    relays: Arc<Semaphore>,
+    clients: Arc<Semaphore>,
+    executables: Arc<Semaphore>,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        let room = |watcher: Watcher| Arc::new(Semaphore::new(watcher.most()));
+        Self {
+            relays: room(Watcher::Relay),
+            clients: room(Watcher::Client),
+            executables: room(Watcher::Executable),
+        }
+    }
+}
+
+impl Rooms {
+    fn of(&self, watcher: Watcher) -> &Arc<Semaphore> {
+        match watcher {
+            Watcher::Relay => &self.relays,
+            Watcher::Client => &self.clients,
+            Watcher::Executable => &self.executables,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -59,8 +117,8 @@ impl Changes {
 
     fn of(ring: Ring) -> Self {
         let state = Mutex::new(State { ring, closed: false });
-        let watches = Arc::new(Semaphore::new(MAX_WATCHES));
-        Self { shared: Arc::new(Shared { state, changed: Notify::new(), watches }) }
+        let (changed, rooms) = (Notify::new(), Rooms::default());
+        Self { shared: Arc::new(Shared { state, changed, rooms }) }
     }
 
     /// Appends a change, with the present time. Never waits for a reader.
@@ -84,10 +142,10 @@ impl Changes {
     /// A new reader of what came after the number `after`; `None`: of all that is kept.
     ///
     /// # Errors
-    /// There are too many.
-    pub fn reader(&self, after: Option<u64>) -> Result<Reader, TooManyWatches> {
-        let room = Arc::clone(&self.shared.watches).try_acquire_owned();
-        let room = room.map_err(|_| TooManyWatches)?;
+    /// There are too many of that kind.
+    pub fn reader(&self, watcher: Watcher, after: Option<u64>) -> Result<Reader, TooManyWatches> {
+        let room = Arc::clone(self.shared.rooms.of(watcher)).try_acquire_owned();
+        let room = room.map_err(|_| TooManyWatches(watcher))?;
         let cursor = self.shared.lock().ring.start(after);
         Ok(Reader { shared: Arc::clone(&self.shared), cursor, _room: room })
     }
@@ -140,7 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_waits_for_what_comes_and_ends_with_the_ring() {
         let changes = Changes::default();
-        let mut reader = changes.reader(None).unwrap();
+        let mut reader = changes.reader(Watcher::Client, None).unwrap();
         let reading = tokio::spawn(async move { (reader.next().await, reader.next().await) });
         tokio::task::yield_now().await;
         changes.push(News::Resync);
@@ -160,12 +218,16 @@ mod tests {
     }
 
     #[test]
-    fn one_more_than_may_watch_is_refused() {
+    fn one_more_than_may_watch_is_refused_and_takes_no_room_of_another_kind() {
         let changes = Changes::default();
-        let readers: Vec<_> = (0..MAX_WATCHES).map(|_| changes.reader(None)).collect();
+        let most = Watcher::Executable.most();
+        let reader = || changes.reader(Watcher::Executable, None);
+        let readers: Vec<_> = (0..most).map(|_| reader()).collect();
         assert!(readers.iter().all(Result::is_ok));
-        assert_eq!(changes.reader(None).unwrap_err(), TooManyWatches);
+        assert_eq!(reader().unwrap_err(), TooManyWatches(Watcher::Executable));
+        assert!(changes.reader(Watcher::Relay, None).is_ok());
+        assert!(changes.reader(Watcher::Client, None).is_ok());
         drop(readers);
-        assert!(changes.reader(None).is_ok());
+        assert!(reader().is_ok());
     }
 }

@@ -13,7 +13,7 @@
 mod handle;
 mod ring;
 
-pub use handle::{Changes, Reader, TooManyWatches};
+pub use handle::{Changes, Reader, TooManyWatches, Watcher};
 pub use ring::{Change, Seen};
 
 use std::sync::Arc;

@@ -10,10 +10,12 @@ use aurae_model::{Executable, ExecutableName};
 use rustix::process::Signal;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use super::LEAF_PREFIX;
 use super::attach::{AttachError, Attachment};
 use super::launch::Launcher;
 use super::runner::{Again, Command, Runner};
 use super::state::{Facts, Outcome, Phase, Snapshot, Status};
+use crate::runtime::cgroup::{KILL_TIMEOUT, survivors};
 use crate::runtime::changes::{Changes, ExecutableNews};
 use crate::runtime::commands::Commands;
 use crate::runtime::freezer::{Freezer, Frozen};
@@ -68,6 +70,8 @@ struct Table {
 struct Record {
     status: watch::Receiver<Status>,
     facts: Arc<Facts>,
+    /// What it has to end, unless a stop says otherwise.
+    grace: Duration,
     commands: mpsc::Sender<Command>,
     logs: LogRing,
 }
@@ -140,6 +144,17 @@ pub enum StartError {
 #[derive(Debug, thiserror::Error)]
 #[error("executable {0} does not exist")]
 pub struct NoSuchExecutable(pub ExecutableName);
+
+/// Why an executable was not stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// There is no executable of that name.
+    #[error(transparent)]
+    Missing(#[from] NoSuchExecutable),
+    /// Something of it does not die.
+    #[error("executable {0} has not stopped yet: {1}; it ends when they do")]
+    Undead(ExecutableName, String),
+}
 
 /// Why a signal was not sent.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +232,8 @@ impl Executables {
             status: publisher,
             commands: queue,
         };
-        reservation.fulfil(Record { status, facts, commands, logs });
+        let grace = executable.stop.grace;
+        reservation.fulfil(Record { status, facts, grace, commands, logs });
         runner.tell(ExecutableNews::Started);
         let (of_task, name) = (self.clone(), executable.name.clone());
         tokio::spawn(async move {
@@ -248,16 +264,22 @@ impl Executables {
     /// grace period holds where `grace` is `None`.
     ///
     /// # Errors
-    /// There is none of that name.
+    /// There is none of that name, or a process of its tree does not die. That is waited for still.
     pub async fn stop(
         &self,
         name: &ExecutableName,
         grace: Option<Duration>,
-    ) -> Result<Option<Outcome>, NoSuchExecutable> {
+    ) -> Result<Option<Outcome>, StopError> {
         let record = self.record(name)?;
         // The runner takes no command once the executable has ended, which is what was asked for.
         let _ = record.commands.send(Command::Stop { grace }).await;
-        Ok(record.end().await)
+        let bound = grace.unwrap_or(record.grace).saturating_add(KILL_TIMEOUT);
+        tokio::time::timeout(bound, record.end()).await.map_err(|_| {
+            let leaf = self.shared.launcher.cgroup.open_child(&format!("{LEAF_PREFIX}{name}"));
+            let left =
+                leaf.map_or_else(|error| crate::reply::text(&error), |leaf| survivors(&leaf));
+            StopError::Undead(name.clone(), left)
+        })
     }
 
     /// Answers when an executable has ended for good; `None` if this daemon stopped watching before.
@@ -339,7 +361,7 @@ impl Executables {
     }
 
     /// Stops all executables at once, kills the commands, and takes no more of either. When it answers,
-    /// no process is left.
+    /// no process is left, unless one does not die.
     pub async fn close(&self, grace: Duration) {
         self.table().closing = true;
         self.shared.commands.close();
@@ -356,7 +378,11 @@ impl Executables {
         let mut stops = tokio::task::JoinSet::new();
         for name in names {
             let executables = self.clone();
-            stops.spawn(async move { drop(executables.stop(&name, Some(grace)).await) });
+            stops.spawn(async move {
+                if let Err(error) = executables.stop(&name, Some(grace)).await {
+                    tracing::error!(error = crate::reply::text(&error), "an executable is left");
+                }
+            });
         }
         stops.join_all().await;
         self.shared.commands.all_ended().await;

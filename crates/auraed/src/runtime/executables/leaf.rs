@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use aurae_kernel::cgroup::{Cgroup, value};
-use aurae_kernel::process;
 use rustix::process::Signal;
 
-use crate::runtime::cgroup::Watched;
+use crate::runtime::cgroup::{Watched, signal_all};
 
 /// The leaf cgroup of one run of an executable, or of a command; removed when dropped, by when it is empty.
 #[derive(Debug)]
@@ -50,10 +49,7 @@ impl Leaf {
 
     /// Sends a signal to every process.
     pub(super) fn signal(&self, signal: Signal) -> aurae_kernel::Result<()> {
-        for pid in self.cgroup.processes()? {
-            process::signal(pid, signal)?;
-        }
-        Ok(())
+        signal_all(&self.cgroup, signal)
     }
 }
 

@@ -30,7 +30,7 @@ mod runner;
 mod state;
 
 pub use attach::{AttachError, Attachment, Shown};
-pub use handle::{Executables, NoSuchExecutable, SignalError, StartError, Started};
+pub use handle::{Executables, NoSuchExecutable, SignalError, StartError, Started, StopError};
 pub(super) use launch::{WORKLOAD_OOM_SCORE, WORKLOAD_OPEN_FILES};
 pub(super) use leaf::Leaf;
 pub(super) use program::Program;

@@ -25,6 +25,7 @@ use aurae_kernel::memory_file::ImageWriter;
 use ring::digest::{Context, SHA256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::runtime::cells::Cells;
 use crate::runtime::reaper::Reaper;
 use crate::shutdown::{Intent, Shutdown};
 
@@ -51,6 +52,8 @@ pub struct Outcome {
 pub struct Stage {
     /// Below it the program that is checked has a leaf of its own; `None`: it has none.
     pub cgroup: Option<Arc<Cgroup>>,
+    /// The cells that it is to take over; `None`: there can be none.
+    pub cells: Option<Cells>,
     /// Who tells its end.
     pub reaper: Reaper,
     /// Its arguments.

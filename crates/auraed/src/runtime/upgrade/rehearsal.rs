@@ -15,6 +15,7 @@ use aurae_kernel::{Errno, Error};
 use rustix::process::Signal;
 
 use super::{Stage, UpgradeError};
+use crate::runtime::cells::Cells;
 use crate::runtime::cgroup::Watched;
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 
@@ -76,20 +77,24 @@ impl Findings {
         }
     }
 
-    /// Whether it can take over from this daemon, with its zones.
-    fn fits(&self, own: &Self) -> Result<(), String> {
-        let speaks = |what: &str, theirs: [u64; 2], ours: [u64; 2]| {
-            if theirs[0] <= ours[1] && ours[1] <= theirs[1] {
+    /// Whether it can take over from this daemon, with its zones, of which the oldest speaks the version
+    /// `zone` of their protocol.
+    fn fits(&self, own: &Self, zone: Option<u32>) -> Result<(), String> {
+        let speaks = |what: &str, theirs: [u64; 2], who: &str, version: u64| {
+            if (theirs[0]..=theirs[1]).contains(&version) {
                 return Ok(());
             }
-            let ([oldest, newest], ours) = (theirs, ours[1]);
+            let [oldest, newest] = theirs;
             Err(format!(
-                "version {} speaks versions {oldest} to {newest} of the {what}, and this daemon {ours}; upgrade by way of a version in between",
+                "version {} speaks versions {oldest} to {newest} of the {what}, and {who} {version}; upgrade by way of a version in between",
                 self.version
             ))
         };
-        speaks("zone protocol", self.zone_protocol, own.zone_protocol)?;
-        speaks("handover", self.handover, own.handover)
+        if let Some(zone) = zone {
+            speaks("zone protocol", self.zone_protocol, "the oldest cell", zone.into())?;
+        }
+        speaks("zone protocol", self.zone_protocol, "this daemon", own.zone_protocol[1])?;
+        speaks("handover", self.handover, "this daemon", own.handover[1])
     }
 }
 
@@ -103,11 +108,12 @@ pub(super) async fn run(image: &File, stage: &Stage) -> Result<Findings, Upgrade
     }
     let ended = ended?;
     let (out, err) = (out.text()?, err.text()?);
-    judge(ended, &out, &err).map_err(UpgradeError::Failed)
+    let zone = stage.cells.as_ref().and_then(Cells::oldest_protocol);
+    judge(ended, &out, &err, zone).map_err(UpgradeError::Failed)
 }
 
-/// `ended` is `None` where it took too long.
-fn judge(ended: Option<Exit>, out: &str, err: &str) -> Result<Findings, String> {
+/// `ended` is `None` where it took too long. The oldest zone speaks the version `zone`.
+fn judge(ended: Option<Exit>, out: &str, err: &str, zone: Option<u32>) -> Result<Findings, String> {
     let err = err.trim();
     let said = if err.is_empty() { String::new() } else { format!("; it said: {err}") };
     match ended {
@@ -116,7 +122,7 @@ fn judge(ended: Option<Exit>, out: &str, err: &str) -> Result<Findings, String> 
         Some(Exit::Code(0)) => {
             let findings = out.lines().next_back().and_then(Findings::parse);
             let findings = findings.ok_or_else(|| format!("it is no daemon of ours{said}"))?;
-            findings.fits(&Findings::own())?;
+            findings.fits(&Findings::own(), zone)?;
             Ok(findings)
         }
         Some(Exit::Code(code)) => Err(format!("it exited with code {code}{said}")),
@@ -250,12 +256,12 @@ mod tests {
     fn what_a_daemon_says_is_understood() {
         let own = Findings::own();
         let said = format!("a word before\n{}\n", own.to_line());
-        assert_eq!(judge(Some(Exit::Code(0)), &said, ""), Ok(own));
+        assert_eq!(judge(Some(Exit::Code(0)), &said, "", Some(1)), Ok(own));
     }
 
     #[test]
     fn what_went_wrong_is_told_in_its_own_words() {
-        let judged = |ended, out, err| judge(ended, out, err).unwrap_err();
+        let judged = |ended, out, err| judge(ended, out, err, None).unwrap_err();
         assert_eq!(
             judged(Some(Exit::Code(2)), "", "error: no certificate\n"),
             "it exited with code 2; it said: error: no certificate"
@@ -270,8 +276,18 @@ mod tests {
     fn a_daemon_that_does_not_speak_as_this_one_does_is_refused() {
         let own = Findings::own();
         let newer = Findings { version: "9".into(), zone_protocol: [7, 8], ..own.clone() };
-        assert!(newer.fits(&own).unwrap_err().contains("7 to 8 of the zone protocol"));
+        let refused = newer.fits(&own, None).unwrap_err();
+        assert!(refused.contains("7 to 8 of the zone protocol"), "{refused}");
         let wider = Findings { handover: [0, 99], ..own.clone() };
-        assert_eq!(wider.fits(&own), Ok(()));
+        assert_eq!(wider.fits(&own, None), Ok(()));
+    }
+
+    #[test]
+    fn a_daemon_that_does_not_speak_as_the_oldest_cell_does_is_refused() {
+        let own = Findings { zone_protocol: [1, 3], ..Findings::own() };
+        let newer = Findings { zone_protocol: [2, 4], ..own.clone() };
+        assert_eq!(newer.fits(&own, Some(2)), Ok(()));
+        let refused = newer.fits(&own, Some(1)).unwrap_err();
+        assert!(refused.contains("and the oldest cell 1"), "{refused}");
     }
 }

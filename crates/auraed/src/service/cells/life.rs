@@ -53,13 +53,18 @@ impl CellApi {
         let path = permit.resource();
         let updated = if let Some(keeper) = self.keeper(path)? {
             forwarded.cell.get_or_insert_default().name = path.split_last().1.to_string();
+            let _room = keeper.room().map_err(|error| reply::status(&error))?;
             let forwarded = route::request(permit.principal(), &keeper, forwarded);
             let answer = client(&keeper).update(forwarded).await;
             let answer = answer.map_err(|status| from_zone(&keeper, status))?.into_inner();
             answer.cell.map(|cell| wire::Cell { name: path.to_string(), ..cell })
         } else {
             let turn = self.zone(path)?.turn().await;
-            let updated = self.cells.update(&turn, path, &change);
+            let (cells, path) = (self.cells.clone(), path.clone());
+            // It goes on to its end, or is undone, even if the caller stops waiting.
+            let task = tokio::spawn(async move { cells.update(&turn, &path, &change).await });
+            let updated =
+                task.await.map_err(|error| reply::status(&Unfinished(error.to_string())))?;
             Some(cell(updated.map_err(|error| reply::status(&error))?))
         };
         Ok(Response::new(wire::CellServiceUpdateResponse { cell: updated }))
@@ -101,6 +106,8 @@ impl CellApi {
         if let Some(keeper) = self.keeper(path)? {
             let cell_name = path.split_last().1.to_string();
             let told = if frozen {
+                // A thaw always gets through.
+                let _room = keeper.room().map_err(|error| reply::status(&error))?;
                 let request = wire::CellServiceFreezeRequest { cell_name };
                 let request = route::request(permit.principal(), &keeper, request);
                 client(&keeper).freeze(request).await.map(drop)
@@ -153,6 +160,8 @@ impl CellApi {
         let cell_name = String::new();
         let frozen = asked || self.is_frozen();
         let told = if frozen {
+            // A thaw always gets through.
+            let _room = zone.room().map_err(|error| reply::status(&error))?;
             client(zone).freeze(wire::CellServiceFreezeRequest { cell_name }).await.map(drop)
         } else {
             client(zone).thaw(wire::CellServiceThawRequest { cell_name }).await.map(drop)

@@ -23,13 +23,12 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::admit;
 use crate::reply;
 use crate::route;
-use crate::runtime::cells::{CellState, Cells, InspectError, view_own};
+use crate::runtime::cells::{CellState, Cells, InspectError, Room, Zone, view_own};
 use crate::runtime::executables::{Executables, NoSuchExecutable};
 use crate::runtime::freezer::Freezer;
 use crate::service::Answers;
 pub use life::Unfinished;
 use messages::{executable, graph_node, inspection};
-pub use place::ProcessUnknown;
 use place::{Place, client, from_zone, outside, started_outside, told};
 pub use session::Unwatched;
 
@@ -75,6 +74,7 @@ impl CellService for CellApi {
             admit::cells::allocate(request).map_err(|error| reply::status(&error))?;
         if let Some(zone) = self.keeper(permit.resource())? {
             forwarded.cell.get_or_insert_default().name = spec.name.to_string();
+            let _room = zone.room().map_err(|error| reply::status(&error))?;
             let forwarded = route::request(permit.principal(), &zone, forwarded);
             let made = client(&zone).allocate(forwarded).await;
             made.map_err(|status| from_zone(&zone, status))?;
@@ -96,6 +96,7 @@ impl CellService for CellApi {
         let name = permit.resource().split_last().1;
         if let Some(zone) = self.keeper(permit.resource())? {
             forwarded.cell_name = name.to_string();
+            let _room = room_to_end(&zone, Some(grace))?;
             let forwarded = route::request(permit.principal(), &zone, forwarded);
             return client(&zone).free(forwarded).await.map_err(|status| from_zone(&zone, status));
         }
@@ -129,10 +130,11 @@ impl CellService for CellApi {
                 made.map_err(|error| reply::status(&error))?
             }
         };
+        let _room = zone.room().map_err(|error| reply::status(&error))?;
         let forwarded = route::request(permit.principal(), &zone, forwarded);
         let answer = client(&zone).start(forwarded).await;
         let mut answer = answer.map_err(|status| from_zone(&zone, status))?;
-        started_outside(&zone, answer.get_mut()).map_err(|error| reply::status(&error))?;
+        started_outside(&zone, answer.get_mut());
         Ok(answer)
     }
 
@@ -150,10 +152,7 @@ impl CellService for CellApi {
                 Ok(Response::new(wire::CellServiceStopResponse {}))
             }
             Place::Inside(zone) => {
-                // It waits for as long as the executable takes, unless that is killed at once.
-                let waits = grace != Some(Duration::ZERO);
-                let room = waits.then(|| zone.room()).transpose();
-                let _room = room.map_err(|error| reply::status(&error))?;
+                let _room = room_to_end(&zone, grace)?;
                 let forwarded = route::request(permit.principal(), &zone, forwarded);
                 client(&zone).stop(forwarded).await.map_err(|status| from_zone(&zone, status))
             }
@@ -298,6 +297,13 @@ impl CellService for CellApi {
     ) -> Result<Response<Self::WatchStream>, Status> {
         watch::watch(&self.cells, request)
     }
+}
+
+/// Room for a call that waits for as long as something takes to end, unless it is killed at once: that gets
+/// through always.
+fn room_to_end(zone: &Zone, grace: Option<Duration>) -> Result<Option<Room>, Status> {
+    let waits = grace != Some(Duration::ZERO);
+    waits.then(|| zone.room()).transpose().map_err(|error| reply::status(&error))
 }
 
 fn none(name: &ExecutableName) -> Status {

@@ -26,11 +26,6 @@ pub(super) enum Place {
     Nowhere,
 }
 
-/// A zone did not tell which process it started.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the daemons below did not tell in time which process was started in cell {0}")]
-pub struct ProcessUnknown(CellPath);
-
 impl CellApi {
     /// Where the executables of a cell are; `None`: those of the daemon that answers, itself.
     pub(super) fn place(&self, cell: Option<&CellPath>) -> Result<Place, Status> {
@@ -83,13 +78,8 @@ pub(super) fn outside(zone: &Zone, executable: &mut wire::ExecutableStatus) {
 }
 
 /// As [`outside`], for one that was just started.
-pub(super) fn started_outside(
-    zone: &Zone,
-    started: &mut wire::CellServiceStartResponse,
-) -> Result<(), ProcessUnknown> {
-    let number = number(zone, &mut started.outer_pids);
-    started.pid = number.ok_or_else(|| ProcessUnknown(zone.path()))?;
-    Ok(())
+pub(super) fn started_outside(zone: &Zone, started: &mut wire::CellServiceStartResponse) {
+    started.pid = number(zone, &mut started.outer_pids).unwrap_or_default();
 }
 
 /// This daemon's number among those of the daemons above a zone, and leaves those above this one.

@@ -25,7 +25,7 @@ use crate::runtime::cells::{Cells, Zone};
 use crate::runtime::changes::{CellNews, News, Reader, Seen};
 
 /// How long zones have to tell what they had kept. What comes later comes as it comes.
-const CATCH_UP: Duration = Duration::from_secs(5);
+pub(super) const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// A watch of this daemon's zone and of all inside it.
 pub(super) struct Merge {
@@ -89,9 +89,7 @@ impl Merge {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Answer, Status>>> {
         loop {
-            if let Err(status) = self.fill(context) {
-                return Poll::Ready(Some(Err(status)));
-            }
+            self.fill(context);
             if self.is_catching_up(context) {
                 return Poll::Pending;
             }
@@ -115,7 +113,7 @@ impl Merge {
     }
 
     /// Takes what is there.
-    fn fill(&mut self, context: &mut Context<'_>) -> Result<(), Status> {
+    fn fill(&mut self, context: &mut Context<'_>) {
         if self.own_head.is_none() && !self.own_has_ended {
             match self.own.poll_next_unpin(context) {
                 Poll::Ready(Some(seen)) => self.own_head = Some(seen),
@@ -125,19 +123,22 @@ impl Merge {
         }
         let mut index = 0;
         while let Some(inside) = self.inside.get_mut(index) {
-            if inside.fill(context)? {
+            if inside.fill(context, self.cells.changes()) {
                 index += 1;
             } else {
                 self.inside.swap_remove(index);
             }
         }
-        Ok(())
     }
 
     fn is_catching_up(&mut self, context: &mut Context<'_>) -> bool {
         let Some(over) = &mut self.catching_up else { return false };
-        if over.as_mut().poll(context).is_ready() || !self.inside.iter().any(|one| one.is_behind) {
+        let is_over = over.as_mut().poll(context).is_ready();
+        if is_over || !self.inside.iter().any(|one| one.is_behind) {
             self.catching_up = None;
+            self.inside.iter_mut().for_each(|one| one.is_late(self.cells.changes()));
+            // What is owed now is told now.
+            self.fill(context);
             return false;
         }
         self.inside.iter().any(|one| one.is_behind && one.head.is_none())

@@ -14,13 +14,14 @@ use tonic::{Request, Response, Status};
 use crate::admit::{self, watch::Start};
 use crate::reply;
 use crate::runtime::cells::Cells;
-use crate::runtime::changes::{CellNews, Change, ExecutableNews, News, Reason, Seen};
+use crate::runtime::changes::{CellNews, Change, ExecutableNews, News, Reason, Seen, Watcher};
 use crate::service::Answers;
 use merge::Merge;
 
 /// A client that goes on after a number may not have got what came to a zone inside shortly before, as
-/// that takes its time. So zones are asked for what came since so long before.
-const OVERLAP: Duration = Duration::from_secs(1);
+/// that takes its time. So zones are asked for what came since so long before. Of a zone that takes
+/// longer than this to answer, it is told that changes may have been missed.
+const OVERLAP: Duration = merge::CATCH_UP;
 
 /// Answers `Watch`.
 pub(super) fn watch(
@@ -28,8 +29,13 @@ pub(super) fn watch(
     request: Request<wire::CellServiceWatchRequest>,
 ) -> Result<Response<Answers<Answer>>, Status> {
     let (permit, start) = admit::watch::watch(request).map_err(|error| reply::status(&error))?;
+    let watcher = match permit.principal().form() {
+        Form::Parent => Watcher::Relay,
+        Form::Executable => Watcher::Executable,
+        Form::Spiffe | Form::Dns | Form::CommonName | Form::Serial => Watcher::Client,
+    };
     // A daemon that asks for itself has the overlap in its number.
-    let is_parent = permit.principal().form() == Form::Parent;
+    let is_parent = watcher == Watcher::Relay;
     let overlap = if is_parent { Duration::ZERO } else { OVERLAP };
     let nanos = u64::try_from(overlap.as_nanos()).unwrap_or(u64::MAX);
     let (after, inside_after) = match start {
@@ -40,9 +46,21 @@ pub(super) fn watch(
             (Some(newest), Some(newest))
         }
     };
-    let own = cells.changes().reader(after).map_err(|error| reply::status(&error))?;
+    let own = cells.changes().reader(watcher, after).map_err(|error| reply::status(&error))?;
     let mut merge = Merge::new(cells.clone(), own, after, inside_after, is_parent);
     Ok(Response::new(Box::pin(stream::poll_fn(move |context| merge.poll_next(context)))))
+}
+
+/// That changes of a cell, or of those inside it, may have been missed, up to this number.
+fn missed(cell_name: String, reason: &str, sequence: u64) -> Answer {
+    Answer {
+        sequence,
+        time: Some(timestamp(sequence)),
+        kind: ChangeKind::Resync.into(),
+        cell_name,
+        reason: Reason::new(reason).as_str().to_owned(),
+        ..Answer::default()
+    }
 }
 
 /// A change of this daemon's own; `None`: clients are not told.

@@ -30,7 +30,7 @@ fn cells(changes: &Changes) -> Cells {
 }
 
 fn watched(changes: &Changes, after: Option<u64>, marks: bool) -> Answers<Answer> {
-    let own = changes.reader(after).unwrap();
+    let own = changes.reader(Watcher::Client, after).unwrap();
     let mut merge = Merge::new(cells(changes), own, after, after, marks);
     Box::pin(stream::poll_fn(move |context| merge.poll_next(context)))
 }
