@@ -123,7 +123,7 @@ impl Commands {
         let leaf = Leaf::create(&shared.cgroup, format!("{LEAF_PREFIX}{number}"))?;
         restraint.hold(&leaf.cgroup)?;
         let (stdio, ends) = Stdio::open(wanted(command))?;
-        let (child, exit) = self.spawn(command, &program, (&leaf, &restraint), &ends)?;
+        let (child, exit) = self.spawn(command, &program, &leaf, &restraint, &ends)?;
         drop(ends);
         let controls = stdio.controls(shared.reaper.clone(), child.pid);
         let (sender, outputs) = mpsc::channel(OUTPUT_QUEUE);
@@ -135,7 +135,8 @@ impl Commands {
         &self,
         command: &Command,
         program: &Program,
-        (leaf, restraint): (&Leaf, &Restraint<'_>),
+        leaf: &Leaf,
+        restraint: &Restraint<'_>,
         ends: &ProcessEnds,
     ) -> Result<(Child, ExitReceiver), CommandError> {
         let spawn = Spawn {

@@ -76,7 +76,7 @@ impl Launcher {
         restraint.hold(&leaf.cgroup).map_err(confine)?;
         let (stdio, ends) = Stdio::open(wanted(executable))
             .map_err(|source| StartError::Stdio { name: executable.name.clone(), source })?;
-        let (child, exit) = self.spawn(executable, &program, (&leaf, &restraint), &ends)?;
+        let (child, exit) = self.spawn(executable, &program, &leaf, &restraint, &ends)?;
         drop(ends);
         let controls = stdio.controls(self.reaper.clone(), child.pid);
         // Before anything is awaited: the numbers of a process that was reaped are nobody's.
@@ -94,7 +94,8 @@ impl Launcher {
         &self,
         executable: &Executable,
         program: &Program,
-        (leaf, restraint): (&Leaf, &Restraint<'_>),
+        leaf: &Leaf,
+        restraint: &Restraint<'_>,
         ends: &ProcessEnds,
     ) -> Result<(Child, ExitReceiver), StartError> {
         let spawn = Spawn {
