@@ -32,6 +32,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".aurae.cells.v0.CellServiceCopyInRequest.data")
         .bytes(".aurae.cells.v0.CellServiceCopyOutResponse.data")
         .bytes(".aurae.node.v0.UpgradeRequest.data")
+        // Rare, and large: every message of an `Exec` would be as large.
+        .boxed(".aurae.cells.v0.ExecStart.security")
         .btree_map(".")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -12,7 +12,7 @@ use aurae_proto::cells::{
     Cell, CellGraphNode, CellServiceAllocateRequest, CellServiceFreeRequest,
     CellServiceInspectRequest, CellServiceInspectResponse, CellServiceListRequest,
     CellServiceStartRequest, CellServiceStartResponse, CellServiceStopRequest,
-    CellServiceWaitRequest, Executable, ExecutableStatus, exit_status::Reason,
+    CellServiceWaitRequest, Executable, ExecutableStatus, Security, exit_status::Reason,
 };
 use aurae_proto::discovery::DiscoverRequest;
 use aurae_proto::discovery::discovery_service_client::DiscoveryServiceClient;
@@ -118,9 +118,12 @@ impl Api {
         self.cells.clone().free(request).await.map(|_| ())
     }
 
-    /// Starts a command line in a cell.
+    /// Starts a command line in a cell. In the cell `""`, the node itself, it is privileged: tests look
+    /// there at what no workload may see.
     pub async fn start(&self, cell: &str, name: &str, command: &str) -> CellServiceStartResponse {
-        let result = self.try_start(cell, shell(name, command)).await;
+        let executable = shell(name, command);
+        let executable = if cell.is_empty() { privileged(executable) } else { executable };
+        let result = self.try_start(cell, executable).await;
         answered(&format!("start {name} in {cell}"), result)
     }
 
@@ -227,6 +230,19 @@ impl Api {
         // On the node itself other tests run theirs, too.
         let name = if cell.is_empty() { self.name_on_node.as_str() } else { "run" };
         self.start(cell, name, command).await;
+        self.finish(cell, name).await
+    }
+
+    /// Runs an executable in a cell to its end.
+    pub async fn run_as(&self, cell: &str, executable: Executable) -> Finished {
+        let name = executable.name.clone();
+        let result = self.try_start(cell, executable).await;
+        answered(&format!("start {name} in {cell}"), result);
+        self.finish(cell, &name).await
+    }
+
+    /// Waits for the end of an executable, and takes its output.
+    async fn finish(&self, cell: &str, name: &str) -> Finished {
         let status = self.wait(cell, name).await;
         let entries = self.logs(cell, name).await;
         let text = |channel| String::from_utf8_lossy(&written(&entries, channel)).into_owned();
@@ -263,6 +279,12 @@ impl Api {
 /// A command line to run.
 pub fn shell(name: &str, command: &str) -> Executable {
     Executable { name: name.to_owned(), command: command.to_owned(), ..Executable::default() }
+}
+
+/// An executable that is held to nothing: as the daemon itself.
+pub fn privileged(executable: Executable) -> Executable {
+    let security = Some(Security { privileged: true, ..Security::default() });
+    Executable { security, ..executable }
 }
 
 /// A program and its arguments to run.

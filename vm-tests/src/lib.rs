@@ -15,7 +15,7 @@ mod certificates;
 mod knock;
 mod node;
 
-pub use api::{Api, Finished, cell, logs_of, program, shell, written};
+pub use api::{Api, Finished, cell, logs_of, privileged, program, shell, written};
 pub use certificates::{Certificates, Issued};
 pub use knock::{knock_with_tls_1_2, knock_without_certificate};
 pub use node::{Guard, Node};

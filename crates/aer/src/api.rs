@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumValueDescriptor, FieldDescriptor, FileDescriptor,
-    MethodDescriptor, ServiceDescriptor, Value,
+    MessageDescriptor, MethodDescriptor, ServiceDescriptor, Value,
 };
 
 use crate::failure::Failure;
@@ -99,6 +99,11 @@ impl Api {
             .and_then(|service| service.methods().find(|known| known.name() == method))
             .map(Rpc::new)
             .ok_or_else(|| Failure::new(format!("the API has no {service}/{method}")))
+    }
+
+    /// A message by its full name.
+    pub(crate) fn message(&self, name: &str) -> Option<MessageDescriptor> {
+        self.pool.get_message_by_name(name)
     }
 
     /// All services, for tests that walk the API.

@@ -53,7 +53,7 @@ pub(crate) fn root(api: &Api, extent: &Extent) -> Command {
 fn by_hand(api: &Api, extent: &Extent) -> Vec<Command> {
     vec![
         run::command(api, extent.covers(run::NAME)),
-        exec::command(),
+        exec::command(api, extent.covers(exec::NAME)),
         attach::command(),
         logs::command(),
         cp::command(),

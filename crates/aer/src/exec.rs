@@ -6,17 +6,23 @@ use aurae_client::{Client, MAX_MESSAGE_BYTES};
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::cell_service_exec_request::Message as To;
 use aurae_proto::cells::cell_service_exec_response::Message as From;
-use aurae_proto::cells::{CellServiceExecRequest, CellServiceExecResponse, ExecStart, StdinEnd};
+use aurae_proto::cells::{
+    CellServiceExecRequest, CellServiceExecResponse, ExecStart, Security, StdinEnd,
+};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use prost::Message as _;
+use prost_reflect::DynamicMessage;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
+use crate::api::Api;
+use crate::derive::{self, Field};
 use crate::failure::Failure;
 use crate::output::Chunk;
 use crate::session::{self, Answers, FAILED, FromNode, Options, Signals, ToNode};
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 pub(crate) const NAME: &str = "exec";
 
@@ -28,17 +34,24 @@ const USER: &str = "user";
 const ENV: &str = "env";
 const DIRECTORY: &str = "workdir";
 
+/// The message whose fields the security flags are.
+const START: &str = "aurae.cells.v0.ExecStart";
+const SECURITY: &str = "security.";
+
 /// What `aer exec` exits with when the command cannot be executed, or was not found; the numbers of
 /// `aer run`.
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-pub(crate) fn command() -> Command {
+pub(crate) fn command(api: &Api, in_full: bool) -> Command {
+    let command = Command::new(NAME).about("Runs a command in a running cell, as if it ran here");
+    if !in_full {
+        return command;
+    }
     let flag = |name: &'static str, short, help: &'static str| {
         Arg::new(name).short(short).long(name).action(ArgAction::SetTrue).help(help)
     };
-    Command::new(NAME)
-        .about("Runs a command in a running cell, as if it ran here")
+    command
         .long_about(
             "Runs a command in a running cell, as if it ran here.\n\nExits as the command did, with 128 + N if signal N ended it; with 125 if aer itself failed, 126 if the command cannot be executed, 127 if there is no such command or cell. Ctrl-C is passed on; without a terminal on the node a second one leaves, which kills the command. --timeout bounds the run of the command (exit code 124).",
         )
@@ -75,6 +88,7 @@ pub(crate) fn command() -> Command {
                 .value_name("DIRECTORY")
                 .help("The directory to start in; default: `/`"),
         )
+        .args(security_flags(api))
         .arg(
             Arg::new(COMMAND)
                 .required(true)
@@ -83,6 +97,17 @@ pub(crate) fn command() -> Command {
                 .value_name("COMMAND")
                 .help("The program and its arguments; there is no shell unless it is one"),
         )
+}
+
+/// The flags of `ExecStart.security`, as those of `cell start` are.
+fn security_flags(api: &Api) -> Vec<Arg> {
+    derive::positional_and_flag_arguments(&security_fields(api), &settings::taken())
+}
+
+fn security_fields(api: &Api) -> Vec<Field> {
+    let Some(start) = api.message(START) else { return Vec::new() };
+    let fields = derive::fields(&start).into_iter();
+    fields.filter(|field| field.id().starts_with(SECURITY)).collect()
 }
 
 /// A user, and perhaps a group.
@@ -108,6 +133,7 @@ fn parse_variable(text: &str) -> Result<(String, String), String> {
 }
 
 pub(crate) async fn execute(
+    api: &Api,
     matches: &ArgMatches,
     settings: &Settings,
 ) -> Result<ExitCode, Failure> {
@@ -117,7 +143,7 @@ pub(crate) async fn execute(
     // Before the terminal's size is looked at: a change from then on is not missed.
     let mut signals = Signals::new()?;
     let (to_node, said) = session::to_node();
-    let call = begin(&client, matches, settings, said);
+    let call = begin(&client, start(api, matches)?, settings, said);
     let answers = signals.unless_told(call).await?;
     let stdin = matches.get_flag(INTERACTIVE);
     let options = Options { stdin, keys: None, timeout: settings.timeout };
@@ -125,11 +151,11 @@ pub(crate) async fn execute(
     Ok(session::exit_code(&end?, "command"))
 }
 
-fn start(matches: &ArgMatches) -> ExecStart {
+fn start(api: &Api, matches: &ArgMatches) -> Result<ExecStart, Failure> {
     let user = matches.get_one::<User>(USER);
     let words = matches.get_many::<String>(COMMAND).unwrap_or_default();
     let env = matches.get_many::<(String, String)>(ENV).unwrap_or_default();
-    ExecStart {
+    Ok(ExecStart {
         args: words.cloned().collect(),
         env: env.cloned().collect(),
         working_directory: matches.get_one::<String>(DIRECTORY).cloned().unwrap_or_default(),
@@ -137,16 +163,26 @@ fn start(matches: &ArgMatches) -> ExecStart {
         gid: user.and_then(|user| user.gid),
         stdin: matches.get_flag(INTERACTIVE),
         terminal: matches.get_flag(TERMINAL).then(session::size),
-    }
+        security: security(api, matches)?,
+    })
+}
+
+/// What the security flags say; `None`: nothing.
+fn security(api: &Api, matches: &ArgMatches) -> Result<Option<Box<Security>>, Failure> {
+    let Some(start) = api.message(START) else { return Ok(None) };
+    let mut start = DynamicMessage::new(start);
+    derive::fill(&mut start, &security_fields(api), matches)?;
+    let start = ExecStart::decode(start.encode_to_vec().as_slice());
+    let start = start.map_err(|error| Failure::new(format!("the API's own message: {error}")))?;
+    Ok(start.security)
 }
 
 async fn begin(
     client: &Client,
-    matches: &ArgMatches,
+    start: ExecStart,
     settings: &Settings,
     said: mpsc::Receiver<ToNode>,
 ) -> Result<Answers, Failure> {
-    let start = start(matches);
     let terminal = start.terminal.is_some();
     let wire = |message| CellServiceExecRequest { message: Some(message) };
     let said = ReceiverStream::new(said).map(move |message| wire(to_wire(message)));

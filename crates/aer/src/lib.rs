@@ -94,7 +94,7 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         manual::MAN => manual::man(matches),
         run::NAME => on_runtime(run::execute(api, matches, &Settings::from_matches(matches))),
         cp::NAME => on_runtime(cp::execute(matches, &Settings::from_matches(matches))),
-        exec::NAME => on_runtime(exec::execute(matches, &Settings::from_matches(matches))),
+        exec::NAME => on_runtime(exec::execute(api, matches, &Settings::from_matches(matches))),
         attach::NAME => on_runtime(attach::execute(matches, &Settings::from_matches(matches))),
         logs::NAME => on_runtime(logs::execute(api, matches, &Settings::from_matches(matches))),
         group => {

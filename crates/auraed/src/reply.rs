@@ -21,6 +21,7 @@ use crate::runtime::cells::{
 };
 use crate::runtime::changes::TooManyWatches;
 use crate::runtime::commands::CommandError;
+use crate::runtime::confine::ConfineError;
 use crate::runtime::copies::TooManyCopies;
 use crate::runtime::executables::{
     AttachError, NoSuchExecutable, SignalError, StartError, StopError,
@@ -161,6 +162,7 @@ impl Reply for StartError {
             Self::Program { errno, .. } => program_code(*errno),
             Self::Cgroup(error) => error.code(),
             Self::Stdio { source, .. } => source.code(),
+            Self::Confine { source, .. } => source.code(),
             Self::Spawn { source, .. } => spawn_code(source),
         }
     }
@@ -174,7 +176,19 @@ impl Reply for CommandError {
             Self::TooMany => Code::ResourceExhausted,
             Self::Program { errno, .. } => program_code(*errno),
             Self::Kernel(error) => error.code(),
+            Self::Confine(error) => error.code(),
             Self::Spawn { source, .. } => spawn_code(source),
+        }
+    }
+}
+
+impl Reply for ConfineError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Device(_) => Code::FailedPrecondition,
+            Self::Landlock(error) if error.errno == Errno::NOSYS => Code::Unimplemented,
+            Self::Landlock(error) => file_code(error.errno),
+            Self::Policy(error) => error.code(),
         }
     }
 }
@@ -182,6 +196,8 @@ impl Reply for CommandError {
 fn spawn_code(error: &SpawnError) -> Code {
     match error.step {
         Step::Execute | Step::Directory => program_code(error.errno),
+        // The daemon lacks one itself.
+        Step::Capabilities if error.errno == Errno::PERM => Code::PermissionDenied,
         // Not mapped in the user namespace (setresuid(2)).
         Step::User | Step::Group if error.errno == Errno::INVAL => Code::FailedPrecondition,
         _ => errno_code(error.errno),

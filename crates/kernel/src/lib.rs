@@ -6,8 +6,11 @@
 mod error;
 
 pub mod cgroup;
+pub mod confine;
 pub mod console;
+pub mod device;
 pub mod kernel_log;
+pub mod landlock;
 pub mod memory_file;
 pub mod module;
 pub mod mount;
@@ -15,6 +18,7 @@ pub mod power;
 pub mod probe;
 pub mod process;
 pub mod readiness;
+pub mod seccomp;
 pub mod seqpacket;
 pub mod spawn;
 pub mod takeover;

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! parent: prepare ─ clone3 ─ (asleep) ───────────────────────── read the outcome
-//! child:      └─ descriptors ─ session ─ terminal ─ ids ─ directory ─ signals ─ execve ─┘
+//! child:      └─ descriptors ─ session ─ terminal ─ confinement, ids ─ directory ─ signals ─ execve ─┘
 //! ```
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
@@ -18,6 +18,7 @@ use std::ptr;
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, getrlimit};
 
+use crate::confine::{Confinement, Prepared};
 use crate::process::reap;
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -25,7 +26,7 @@ compile_error!(
     "process start is written for x86_64; other architectures need their own `clone3_vfork`"
 );
 
-/// The child's stack: it runs a dozen system calls, a few hundred bytes deep.
+/// The child's stack: it runs some dozen system calls, a few hundred bytes deep.
 const STACK_SIZE: usize = 16 * 1024;
 
 /// A process has at most this many descriptors given to it; they become 0, 1, 2, ….
@@ -99,6 +100,8 @@ pub struct Spawn<'a> {
     /// How many descriptors it may have open (the soft `RLIMIT_NOFILE`); the hard limit is the
     /// caller's. `None`: the caller's.
     pub open_files: Option<u64>,
+    /// What it is not to have of what the caller has.
+    pub confinement: Confinement<'a>,
 }
 
 /// A process that was started. It is a child of the caller, who reaps it.
@@ -141,6 +144,16 @@ pub enum Step {
     OpenFiles,
     /// `oom_score_adj`.
     OomScore,
+    /// `RLIMIT_CORE`.
+    CoreDumps,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    NoNewPrivileges,
+    /// `landlock_restrict_self`.
+    Landlock,
+    /// `seccomp`.
+    Seccomp,
+    /// Capability sets.
+    Capabilities,
     /// `setgroups` and `setresgid`.
     Group,
     /// `setresuid`.
@@ -162,6 +175,11 @@ impl std::fmt::Display for Step {
             Self::Directory => "enter the working directory",
             Self::OpenFiles => "limit the open files",
             Self::OomScore => "set the OOM score",
+            Self::CoreDumps => "forbid core dumps",
+            Self::NoNewPrivileges => "forbid new privileges",
+            Self::Landlock => "restrict files and ports (Landlock)",
+            Self::Seccomp => "filter the system calls",
+            Self::Capabilities => "set the capabilities",
             Self::Group => "set the group",
             Self::User => "set the user",
             Self::Signals => "reset the signals",
@@ -195,6 +213,9 @@ impl Spawn<'_> {
                     .map_err(failed(Step::Prepare))?,
             ),
         };
+        let root = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()) == 0;
+        let confinement = Prepared::new(&self.confinement, root)
+            .map_err(|(step, errno)| SpawnError { step, errno })?;
         let sources: Vec<RawFd> = owned.iter().map(AsRawFd::as_raw_fd).collect();
         let arguments = null_terminated(self.arguments);
         let environment = null_terminated(self.environment);
@@ -208,6 +229,7 @@ impl Spawn<'_> {
                 let hard = getrlimit(Resource::Nofile).maximum;
                 [hard.map_or(soft, |hard| soft.min(hard)), hard.unwrap_or(libc::RLIM_INFINITY)]
             }),
+            confinement,
             step: Step::Clone,
             errno: 0,
         };
@@ -236,6 +258,7 @@ struct Plan<'a> {
     environment: &'a [*const c_char],
     /// Soft and hard, as the kernel's `struct rlimit64` has them.
     open_files: Option<[u64; 2]>,
+    confinement: Prepared,
     step: Step,
     errno: c_int,
 }
@@ -349,6 +372,7 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     if let Some(score) = spawn.oom_score {
         set_oom_score(score)?;
     }
+    plan.confinement.before_user()?;
     if spawn.uid.is_some() || spawn.gid.is_some() {
         // Whoever is no longer the daemon's user has none of its groups.
         system_call(Step::Group, libc::SYS_setgroups, [0; 3])?;
@@ -359,6 +383,7 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     if let Some(uid) = spawn.uid {
         system_call(Step::User, libc::SYS_setresuid, [c_long::from(uid); 3])?;
     }
+    plan.confinement.after_user()?;
     if let Some(directory) = spawn.directory {
         system_call(Step::Directory, libc::SYS_chdir, [directory.as_ptr().addr() as c_long, 0, 0])?;
     }
@@ -452,7 +477,7 @@ fn system_call(
 }
 
 /// The error of the system call that has just failed.
-fn last_errno() -> c_int {
+pub(crate) fn last_errno() -> c_int {
     // SAFETY: the address of the calling thread's `errno`: the sleeping parent's, which the child
     // shares (no CLONE_SETTLS) and which nobody else reads.
     let errno = unsafe { libc::__errno_location() };
@@ -486,6 +511,15 @@ mod tests {
     use super::*;
 
     fn spawn(program: &CStr, arguments: &[&CStr], uid: Option<u32>) -> Result<Child, SpawnError> {
+        confined(program, arguments, uid, Confinement::default())
+    }
+
+    fn confined(
+        program: &CStr,
+        arguments: &[&CStr],
+        uid: Option<u32>,
+        confinement: Confinement<'_>,
+    ) -> Result<Child, SpawnError> {
         let null = std::fs::File::open("/dev/null").unwrap();
         let arguments: Vec<CString> = arguments.iter().map(|&argument| argument.into()).collect();
         Spawn {
@@ -501,6 +535,7 @@ mod tests {
             gid: None,
             oom_score: Some(c"7"),
             open_files: Some(99),
+            confinement,
         }
         .start()
     }
@@ -526,6 +561,92 @@ mod tests {
         let options = rustix::process::WaitOptions::empty();
         let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(0));
+    }
+
+    /// The exit code of a shell script.
+    fn run(script: &CStr, uid: Option<u32>, confinement: Confinement<'_>) -> Option<i32> {
+        let child = confined(c"/bin/sh", &[c"sh", c"-c", script], uid, confinement).unwrap();
+        let options = rustix::process::WaitOptions::empty();
+        let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
+        status.exit_status()
+    }
+
+    #[test]
+    fn a_filtered_program_runs_and_can_gain_nothing() {
+        let confinement = Confinement {
+            no_new_privileges: true,
+            no_core_dumps: true,
+            seccomp: Some(&crate::seccomp::USUAL),
+            ..Confinement::default()
+        };
+        let script = c"s() { grep -q \"^$1:[[:space:]]*$2\" /proc/self/status; }
+            s NoNewPrivs 1 && s Seccomp 2 && [ $(ulimit -c) = 0 ] && [ $(ulimit -Hc) = 0 ]";
+        assert_eq!(run(script, None, confinement), Some(0));
+        // A user namespace is what anybody could make without a filter.
+        let unshare = c"unshare --user true 2>/dev/null && exit 1; exit 0";
+        assert_eq!(run(unshare, None, confinement), Some(0));
+    }
+
+    #[test]
+    fn capabilities_are_what_is_kept() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root has capabilities to keep.
+        }
+        let (kill, bind) = (1 << 5, 1 << 10);
+        let with = |bounding, required| Confinement {
+            capabilities: Some(crate::confine::Capabilities { bounding, required }),
+            ..Confinement::default()
+        };
+        let sets = |eff: &str, bnd: &str, amb: &str| {
+            let test = format!(
+                "s() {{ grep -q \"^Cap$1:[[:space:]]*$2$\" /proc/self/status; }}
+                 s Eff {eff} && s Bnd {bnd} && s Amb {amb}"
+            );
+            CString::new(test).unwrap()
+        };
+        let none = "0000000000000000";
+        let (both, one) = ("0000000000000420", "0000000000000400");
+        assert_eq!(run(&sets(both, both, none), None, with(kill | bind, 0)), Some(0));
+        assert_eq!(run(&sets(none, both, none), Some(1234), with(kill | bind, 0)), Some(0));
+        assert_eq!(run(&sets(one, both, one), Some(1234), with(kill | bind, bind)), Some(0));
+        assert_eq!(run(&sets(none, none, none), None, with(0, 0)), Some(0));
+    }
+
+    #[test]
+    fn files_are_those_that_are_allowed() {
+        use crate::landlock::{Access, Ruleset};
+        let Ok(rules) = Ruleset::new(true, false) else { return };
+        for path in ["/bin", "/usr", "/lib", "/lib64"] {
+            // Not every system has each.
+            let _ = rules.allow_path(path, Access::Execute);
+        }
+        rules.allow_path("/dev/null", Access::Write).unwrap();
+        let confinement = Confinement {
+            no_new_privileges: true,
+            landlock: Some(std::os::fd::AsFd::as_fd(&rules)),
+            ..Confinement::default()
+        };
+        let script = c"cat /etc/passwd 2>/dev/null && exit 1; ls /bin >/dev/null && exit 9";
+        let child = Spawn {
+            image: Image::Path(c"/bin/sh"),
+            arguments: &[c"sh".into(), c"-c".into(), script.into()],
+            environment: &[c"PATH=/usr/bin:/bin".into()],
+            cgroup: None,
+            namespaces: Namespaces::default(),
+            descriptors: &[],
+            terminal: false,
+            directory: None,
+            uid: None,
+            gid: None,
+            oom_score: None,
+            open_files: None,
+            confinement,
+        }
+        .start()
+        .unwrap();
+        let options = rustix::process::WaitOptions::empty();
+        let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(9));
     }
 
     #[test]

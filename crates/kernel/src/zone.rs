@@ -1,12 +1,13 @@
 //! What a process does to itself to become the init of a zone, single-threaded still.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::{DupFlags, Errno, FdFlags};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::process::PidfdGetfdFlags;
 use rustix::thread::UnshareFlags;
@@ -23,6 +24,9 @@ pub const LISTENER: RawFd = 4;
 pub const CGROUP: RawFd = 5;
 /// The outer end of the zone's [`Door`]. The number is the same in every version of the daemon.
 pub const DOOR: RawFd = 6;
+
+/// The mounts below are meant too (`linux/fcntl.h`).
+const AT_RECURSIVE: libc::c_int = 0x8000;
 
 /// What a zone's daemon is born with.
 #[derive(Debug)]
@@ -158,16 +162,84 @@ pub fn mount_cgroup() -> Result<()> {
     mount("cgroup2", "/sys/fs/cgroup", "cgroup2", flags, None).context(|| "mount /sys/fs/cgroup")
 }
 
+/// Makes a directory, and those above it.
+///
+/// # Errors
+/// What the kernel says.
+pub fn make_directory(directory: &str) -> Result<()> {
+    std::fs::create_dir_all(directory)
+        .map_err(|error| Error::from_io(format!("make {directory}"), &error))
+}
+
 /// Mounts an empty file system for the socket of the zone's API, in this mount namespace.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn mount_api_directory(directory: &str) -> Result<()> {
-    std::fs::create_dir_all(directory)
-        .map_err(|error| Error::from_io(format!("make {directory}"), &error))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("aurae", directory, "tmpfs", flags, c"mode=0755,size=64k")
         .context(|| format!("mount {directory}"))
+}
+
+/// Mounts an empty file system that everybody may write to.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where there is no such directory.
+pub fn mount_own(directory: &str) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount("tmpfs", directory, "tmpfs", flags, c"mode=1777").context(|| format!("mount {directory}"))
+}
+
+/// Makes the mount on `path`, and those below it, read-only in this mount namespace
+/// (mount_setattr(2), Linux 5.12).
+///
+/// # Errors
+/// What the kernel says; `EINVAL` where nothing is mounted there.
+pub fn read_only(path: &str) -> Result<()> {
+    let operation = || format!("make {path} read-only");
+    let text = CString::new(path).map_err(|_| Error::new(operation(), Errno::INVAL))?;
+    // `struct mount_attr`: what is set, what is cleared, the propagation, the user namespace.
+    let attributes: [u64; 4] = [libc::MOUNT_ATTR_RDONLY, 0, 0, 0];
+    let flags = AT_RECURSIVE | libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: the kernel reads the string and the attributes, which live here, and writes neither.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            text.as_ptr(),
+            flags,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    if result < 0 {
+        return Err(Error::from_io(operation(), &std::io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
+/// Makes what is at `path`, a part of a mount, read-only in this mount namespace.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where nothing is there.
+pub fn bind_read_only(path: &str) -> Result<()> {
+    mount_bind(path, path).context(|| format!("bind {path}"))?;
+    read_only(path)
+}
+
+/// Covers a file with nothing, or a directory with an empty one that is read-only, in this mount
+/// namespace.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where nothing is there.
+pub fn cover(path: &str) -> Result<()> {
+    let operation = || format!("cover {path}");
+    let stat = rustix::fs::lstat(path).context(operation)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return mount_bind("/dev/null", path).context(operation);
+    }
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    mount("tmpfs", path, "tmpfs", flags, c"mode=0555").context(operation)
 }
 
 /// Takes off what is mounted on `/sys/fs/cgroup` in this mount namespace.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::{ExecutableName, RestartPolicy, TerminalSize};
+use crate::{ExecutableName, RestartPolicy, Security, TerminalSize};
 
 /// A program to run, valid.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Executable {
     pub stdin: bool,
     /// It has a terminal of this size.
     pub terminal: Option<TerminalSize>,
+    /// What it may do of what the kernel can do.
+    pub security: Security,
 }
 
 /// How an executable is stopped.
@@ -61,6 +63,8 @@ pub struct Command {
     pub stdin: bool,
     /// It has a terminal of this size.
     pub terminal: Option<TerminalSize>,
+    /// What it may do of what the kernel can do.
+    pub security: Security,
 }
 
 /// What to execute.

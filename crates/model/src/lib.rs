@@ -5,15 +5,18 @@
 
 #![forbid(unsafe_code)]
 
+mod capability;
 mod change;
 mod error;
 mod executable;
 mod limits;
 mod name;
 mod restart;
+mod security;
 mod terminal;
 mod zone;
 
+pub use capability::Capabilities;
 pub use change::{Limit, LimitsChange};
 pub use error::Invalid;
 pub use executable::{Command, Executable, Program, StopPolicy};
@@ -23,5 +26,6 @@ pub use limits::{
 };
 pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};
 pub use restart::{RestartCondition, RestartPolicy};
+pub use security::{DeviceAccess, DeviceRule, Devices, Landlock, Security};
 pub use terminal::TerminalSize;
 pub use zone::ZonePath;

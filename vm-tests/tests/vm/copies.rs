@@ -8,7 +8,7 @@ use aurae_proto::cells::{
     CopyInStart,
 };
 use tonic::Code;
-use vm_tests::{Api, Node, cell, soon};
+use vm_tests::{Api, Node, cell, privileged, shell, soon};
 
 /// Some seconds after the epoch, with a fraction.
 const MODIFIED: i64 = 1_700_000_000_123_456_789;
@@ -73,7 +73,8 @@ async fn a_tree_goes_into_a_cell_three_deep_and_comes_out_the_same() {
         api.allocate(Cell { isolate_process: true, ..cell(name) }).await;
     }
     let low = api.in_zone("cells/copy/cells/mid/cells/low");
-    api.run("copy/mid/low", "mkdir /tmp/copies && mount -t tmpfs none /tmp/copies").await.success();
+    let mount = shell("mounts", "mkdir /tmp/copies && mount -t tmpfs none /tmp/copies");
+    api.run_as("copy/mid/low", privileged(mount)).await.success();
     // The mount belongs to the daemon's own namespace, which its commands share.
     let (entries, bytes) = tree();
     let mut messages = vec![into("/tmp/copies")];
@@ -115,7 +116,7 @@ async fn a_copy_is_not_led_outside_and_leaves_no_half_file() {
     let zone = api.in_zone("cells/trap");
     let make =
         "mkdir -p /tmp/trap && mount -t tmpfs -o size=1m none /tmp/trap && mkdir /tmp/trap/in";
-    api.run("trap", make).await.success();
+    api.run_as("trap", privileged(shell("mounts", make))).await.success();
     let through = vec![
         into("/tmp/trap/in"),
         In::Entry(entry("way", 0o777, Kind::Symlink("/tmp".into()))),

@@ -1,7 +1,7 @@
 //! What a cell sees of the node, and what it does not.
 
-use aurae_proto::cells::Cell;
-use vm_tests::{Node, cell};
+use aurae_proto::cells::{CapabilitiesChange, Cell, Executable, Security};
+use vm_tests::{Node, cell, privileged, shell};
 
 #[tokio::test]
 async fn an_isolated_cell_sees_its_own_processes_only() {
@@ -51,7 +51,8 @@ async fn an_isolated_cell_has_its_own_host_name_mounts_and_ipc() {
         assert_ne!(inside.trim(), api.on_node(&link).await, "{namespace}");
     }
     let mount = "mkdir -p /tmp/inside && mount -t tmpfs none /tmp/inside && grep -c /tmp/inside /proc/mounts";
-    assert_eq!(api.run("own-name", mount).await.success(), "1\n");
+    let mounting = privileged(shell("mounts", mount));
+    assert_eq!(api.run_as("own-name", mounting).await.success(), "1\n");
     assert_eq!(api.on_node("grep -c /tmp/inside /proc/mounts || true").await, "0");
     api.free("own-name").await;
 }
@@ -78,10 +79,11 @@ async fn an_isolated_network_has_loopback_and_nothing_else() {
     let links = api.run("own-net", "ip -o link").await.success();
     assert_eq!(links.lines().count(), 1, "{links}");
     assert!(links.contains("lo:") && links.contains("UP"), "{links}");
-    assert_eq!(
-        api.run("own-net", "ping -c 1 -W 5 127.0.0.1 >/dev/null && echo ok").await.success(),
-        "ok\n"
-    );
+    let capabilities = CapabilitiesChange { add: vec!["NET_RAW".to_owned()], drop: vec![] };
+    let security = Some(Security { capabilities: Some(capabilities), ..Security::default() });
+    let ping = shell("ping", "ping -c 1 -W 5 127.0.0.1 >/dev/null && echo ok");
+    let ping = Executable { security, ..ping };
+    assert_eq!(api.run_as("own-net", ping).await.success(), "ok\n");
     api.free("own-net").await;
 }
 

@@ -8,6 +8,7 @@
 mod bad_input;
 mod copies;
 mod cycles;
+mod escape;
 mod executables;
 mod freeze;
 mod isolation;

@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
+use aurae_proto::cells::{DeviceRule, Executable, Security};
 use aurae_proto::discovery::DiscoverRequest;
 use aurae_proto::node::{InfoRequest, PowerOffRequest, RebootRequest};
-use vm_tests::{Api, Node, cell, eventually, eventually_within};
+use vm_tests::{Api, Node, cell, eventually, eventually_within, shell};
 use xtask::testbed::node::TIME_TO_ANSWER;
 
-/// Starts an executable that says on the console when it is told to stop, and waits until it listens.
+/// Starts an executable that says on the console, which it may write to, when it is told to stop, and
+/// waits until it listens.
 async fn start_polite(api: &Api, cell: &str) {
     let script = "trap 'echo stopped in order > /dev/console; exit' TERM; echo ready; while :; do sleep 1; done";
-    api.start(cell, "polite", script).await;
+    let console = DeviceRule { device: "/dev/console".to_owned(), access: "w".to_owned() };
+    let security = Some(Security { devices: vec![console], ..Security::default() });
+    let polite = Executable { security, ..shell("polite", script) };
+    api.try_start(cell, polite).await.expect("it starts");
     eventually("the executable listens", async || {
         (!api.kept_logs(cell, "polite").await.is_empty()).then_some(())
     })

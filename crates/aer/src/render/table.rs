@@ -13,6 +13,9 @@ const GAP: &str = "  ";
 /// What stands where a row has no value.
 const NOTHING: &str = "-";
 
+/// A list in a table is cut after so many characters: JSON has all of it.
+const MAX_LIST: usize = 60;
+
 /// A column's place: which field of the row, which field of that, and so on, in the file's order.
 type Place = Vec<usize>;
 
@@ -75,6 +78,7 @@ fn flatten(
             value => {
                 let text = match scalar::text(&field, value) {
                     text if text.is_empty() => NOTHING.to_owned(),
+                    text if field.is_list() => cut(text),
                     text => text,
                 };
                 let telling = message.has_field(&field);
@@ -84,6 +88,14 @@ fn flatten(
         place.pop();
         names.pop();
     }
+}
+
+/// The items that fit, and a mark for those that do not.
+fn cut(text: String) -> String {
+    let Some((end, _)) = text.char_indices().nth(MAX_LIST) else { return text };
+    let fits = text.get(..end).unwrap_or_default();
+    let whole = fits.rsplit_once(", ").map_or(fits, |(whole, _)| whole);
+    format!("{whole}, …")
 }
 
 fn is_own_type(message: &DynamicMessage, field: &FieldDescriptor) -> bool {
@@ -123,4 +135,17 @@ fn align(lines: &[Vec<String>], indent: &str, style: Style) -> String {
         text.push_str(&format!("{indent}{line}\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_list_is_cut_between_its_items() {
+        assert_eq!(cut("sleep, 1000".to_owned()), "sleep, 1000");
+        let long = vec!["CAP_SYS_ADMIN"; 9].join(", ");
+        assert_eq!(cut(long), format!("{}, …", vec!["CAP_SYS_ADMIN"; 4].join(", ")));
+        assert_eq!(cut("é".repeat(70)), format!("{}, …", "é".repeat(60)));
+    }
 }

@@ -11,6 +11,7 @@ use aurae_proto::cells as wire;
 use rustix::process::Signal;
 use tonic::Request;
 
+use super::security::security;
 use super::{Admission, life, permit};
 use crate::runtime::cells::{CellSpec, Traits};
 use crate::runtime::{DEFAULT_GRACE, logs};
@@ -32,15 +33,27 @@ pub fn allocate(
     let cell = request.into_inner().cell.ok_or_else(|| Invalid::required("cell"))?;
     let path = CellPath::parse(&cell.name, "cell.name")?;
     let permit = permit.narrow(path.clone())?;
-    if cell.api_socket && !cell.isolate_process {
-        let rule = "Needs isolate_process: the socket is in the cell's own mount namespace";
-        return Err(Invalid::new("cell.api_socket", rule).into());
-    }
+    needs_own_mounts(&cell)?;
     let traits = traits(&cell);
     let (mut limits, max) = limits(cell)?;
     limits.cpu.max = max.applied_to(None, "cell.cpu")?;
     let name = path.split_last().1.clone();
     Ok((permit, CellSpec { name, limits, traits }))
+}
+
+/// What is mounted, or covered, is so in the cell's own mount namespace.
+fn needs_own_mounts(cell: &wire::Cell) -> Result<(), Invalid> {
+    for (field, wanted) in [
+        ("cell.api_socket", cell.api_socket),
+        ("cell.read_only_root", cell.read_only_root),
+        ("cell.private_tmp", cell.private_tmp),
+    ] {
+        if wanted && !cell.isolate_process {
+            let rule = "Needs isolate_process: it is made in the cell's own mount namespace";
+            return Err(Invalid::new(field, rule));
+        }
+    }
+    Ok(())
 }
 
 /// What a cell is to be beside its limits.
@@ -49,6 +62,9 @@ pub(super) fn traits(cell: &wire::Cell) -> Traits {
         isolate_process: cell.isolate_process,
         isolate_network: cell.isolate_network,
         api_socket: cell.api_socket,
+        read_only_root: cell.read_only_root,
+        private_tmp: cell.private_tmp,
+        unmasked_paths: cell.unmasked_paths,
     }
 }
 
@@ -164,6 +180,7 @@ pub fn start(
         stop: life::stop_policy(wire.stop_signal, wire.stop_grace_period)?,
         stdin: wire.stdin,
         terminal: wire.terminal.map(|size| terminal(size, "executable.terminal")).transpose()?,
+        security: security(wire.security, "executable.security", "executable.security.seccomp")?,
     };
     Ok((permit, executable))
 }

@@ -6,6 +6,7 @@ pub mod cells;
 pub mod copy;
 pub mod life;
 pub mod observe;
+mod security;
 pub mod session;
 pub mod upgrade;
 pub mod watch;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Admission;
 use super::cells::{environment, id, terminal, working_directory};
+use super::security::security;
 use crate::runtime::stdio::{Controls, Input};
 
 /// The most bytes of input in one message.
@@ -29,15 +30,15 @@ pub fn exec(
     Ok((permit.narrow(Node)?, command(start)?))
 }
 
-fn command(start: wire::ExecStart) -> Result<Command, Invalid> {
+fn command(start: wire::ExecStart) -> Result<Command, Admission> {
     match start.args.first() {
-        None => return Err(Invalid::required("start.args")),
+        None => return Err(Invalid::required("start.args").into()),
         Some(first) if first.is_empty() => {
             let rule = "The first is the program, and must not be empty";
-            return Err(Invalid::new("start.args", rule));
+            return Err(Invalid::new("start.args", rule).into());
         }
         Some(_) if start.args.iter().any(|argument| argument.contains('\0')) => {
-            return Err(Invalid::new("start.args", "Must not contain NUL"));
+            return Err(Invalid::new("start.args", "Must not contain NUL").into());
         }
         Some(_) => {}
     }
@@ -49,6 +50,11 @@ fn command(start: wire::ExecStart) -> Result<Command, Invalid> {
         gid: id(start.gid, "start.gid")?,
         stdin: start.stdin,
         terminal: start.terminal.map(|size| terminal(size, "start.terminal")).transpose()?,
+        security: security(
+            start.security.map(|boxed| *boxed),
+            "start.security",
+            "start.security.seccomp",
+        )?,
     })
 }
 

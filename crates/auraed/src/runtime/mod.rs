@@ -5,6 +5,7 @@ pub mod cells;
 pub mod cgroup;
 pub mod changes;
 pub mod commands;
+pub mod confine;
 pub mod copies;
 pub mod executables;
 pub mod freezer;

@@ -53,6 +53,15 @@ pub struct Config {
     /// Its executables may have its API on a socket.
     #[prost(bool, tag = "8")]
     pub api_socket: bool,
+    /// The file systems that it sees are read-only to it.
+    #[prost(bool, tag = "9")]
+    pub read_only_root: bool,
+    /// It has a `/tmp` of its own.
+    #[prost(bool, tag = "10")]
+    pub private_tmp: bool,
+    /// `/proc` and `/sys` are as the kernel has them.
+    #[prost(bool, tag = "11")]
+    pub unmasked_paths: bool,
 }
 
 /// From the parent to the zone, after [`Config`].

@@ -14,6 +14,9 @@ struct Step {
     run: fn(&Config, &Cgroup) -> Result<()>,
 }
 
+/// The daemon reaches its cgroup by a descriptor from the mount namespace around, so that what is
+/// read-only here is not so for it.
+///
 /// Mounts come after the cgroup namespace, whose view `/sys/fs/cgroup` then is, and that after the
 /// process stands in the zone's cgroup, where it was born. The leaf comes last: once controllers are
 /// enabled, no process may stand in the zone's cgroup itself.
@@ -23,12 +26,24 @@ const STEPS: &[Step] = &[
     Step { wanted: isolates_process, run: |config, _| zone::set_hostname(&config.name) },
     Step { wanted: isolates_process, run: |_, _| zone::unshare_cgroup() },
     Step { wanted: isolates_process, run: |_, _| zone::isolate_mounts() },
+    Step {
+        wanted: |config| config.api_socket,
+        run: |_, _| zone::make_directory(inside::DIRECTORY),
+    },
+    Step { wanted: |config| config.read_only_root, run: |_, _| zone::read_only("/") },
+    Step { wanted: |config| config.read_only_root, run: |_, _| own_directory("/dev/shm") },
+    Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/tmp") },
+    Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/var/tmp") },
     Step { wanted: isolates_process, run: |_, _| zone::mount_proc() },
     Step {
         wanted: |config| config.isolate_process && config.isolate_network,
         run: |_, _| zone::mount_sys(),
     },
+    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys")) },
     Step { wanted: isolates_process, run: |_, _| mount_cgroup() },
+    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
+    Step { wanted: masks, run: |_, _| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
+    Step { wanted: masks, run: |_, _| COVERED.iter().try_for_each(|path| cover(path)) },
     Step {
         wanted: |config| config.api_socket,
         run: |_, _| zone::mount_api_directory(inside::DIRECTORY),
@@ -36,6 +51,24 @@ const STEPS: &[Step] = &[
     Step { wanted: |config| config.isolate_network, run: |_, _| zone::loopback_up() },
     Step { wanted: always, run: |_, cgroup| enter_leaf(cgroup) },
     Step { wanted: always, run: |_, _| protect_from_oom() },
+];
+
+/// What of the kernel's own files is read-only in an isolated zone, beside all of `/sys`: what changes
+/// the machine.
+const READ_ONLY: &[&str] =
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What of the kernel's own files is covered in an isolated zone: what tells of the machine, and of
+/// processes that are not the zone's.
+const COVERED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/sys/firmware",
 ];
 
 /// Runs the table.
@@ -51,6 +84,38 @@ fn always(_config: &Config) -> bool {
     true
 }
 
+fn masks(config: &Config) -> bool {
+    config.isolate_process && !config.unmasked_paths
+}
+
+/// Which of these files there are depends on how the kernel was built.
+fn unless_missing(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(Error { errno: Errno::NOENT, .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// Where the kernel's files are not mounted at all, nobody can write to them.
+fn unless_unmounted(outcome: Result<()>) -> Result<()> {
+    match outcome {
+        Err(Error { errno: Errno::INVAL | Errno::NOENT, .. }) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+fn read_only(path: &str) -> Result<()> {
+    unless_missing(zone::bind_read_only(path))
+}
+
+fn cover(path: &str) -> Result<()> {
+    unless_missing(zone::cover(path))
+}
+
+fn own_directory(path: &str) -> Result<()> {
+    unless_missing(zone::mount_own(path))
+}
+
 fn isolates_process(config: &Config) -> bool {
     config.isolate_process
 }
@@ -63,11 +128,8 @@ fn mount_cgroup() -> Result<()> {
         Err(Error { errno: Errno::INVAL | Errno::NOENT, .. }) => {}
         outcome => outcome?,
     }
-    match zone::mount_cgroup() {
-        // There is no such directory: then there is no view of cgroups either.
-        Err(Error { errno: Errno::NOENT, .. }) => Ok(()),
-        outcome => outcome,
-    }
+    // There is no such directory: then there is no view of cgroups either.
+    unless_missing(zone::mount_cgroup())
 }
 
 fn enter_leaf(cgroup: &Cgroup) -> Result<()> {

@@ -68,6 +68,12 @@ pub struct Traits {
     pub isolate_network: bool,
     /// Its executables may have its API on a socket.
     pub api_socket: bool,
+    /// Its file systems are read-only to it.
+    pub read_only_root: bool,
+    /// Its own `/tmp`.
+    pub private_tmp: bool,
+    /// `/proc` and `/sys` as the kernel has them.
+    pub unmasked_paths: bool,
 }
 
 /// How a cell stands.
@@ -127,6 +133,9 @@ impl Traits {
             isolate_process: has("process"),
             isolate_network: has("network"),
             api_socket: has("socket"),
+            read_only_root: has("read-only-root"),
+            private_tmp: has("private-tmp"),
+            unmasked_paths: has("unmasked"),
         }))
     }
 
@@ -135,6 +144,9 @@ impl Traits {
             ("process", self.isolate_process),
             ("network", self.isolate_network),
             ("socket", self.api_socket),
+            ("read-only-root", self.read_only_root),
+            ("private-tmp", self.private_tmp),
+            ("unmasked", self.unmasked_paths),
         ]
         .into_iter()
     }

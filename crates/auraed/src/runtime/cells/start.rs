@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use aurae_kernel::cgroup::{Cgroup, value};
+use aurae_kernel::confine::Confinement;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError};
 use aurae_kernel::{Errno, readiness};
@@ -130,6 +131,9 @@ fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &C
         log_capacity: settings.log_capacity as u64,
         path,
         api_socket: spec.traits.api_socket,
+        read_only_root: spec.traits.read_only_root,
+        private_tmp: spec.traits.private_tmp,
+        unmasked_paths: spec.traits.unmasked_paths,
     }
 }
 
@@ -176,6 +180,7 @@ impl Birth {
             gid: None,
             oom_score: None,
             open_files: None,
+            confinement: Confinement::default(),
         };
         self.reaper.spawn(&spawn)
     }

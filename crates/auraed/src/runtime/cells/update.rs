@@ -102,6 +102,9 @@ fn check_traits(cgroup: &Cgroup, wanted: Traits) -> Result<(), LimitError> {
         ("cell.isolate_process", wanted.isolate_process, has.isolate_process),
         ("cell.isolate_network", wanted.isolate_network, has.isolate_network),
         ("cell.api_socket", wanted.api_socket, has.api_socket),
+        ("cell.read_only_root", wanted.read_only_root, has.read_only_root),
+        ("cell.private_tmp", wanted.private_tmp, has.private_tmp),
+        ("cell.unmasked_paths", wanted.unmasked_paths, has.unmasked_paths),
     ] {
         if wanted && !has {
             let rule = "Must be what the cell was made with; free it and allocate it again";

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::LEAF_PREFIX;
 use super::runner::{OUTPUT_QUEUE, Output, Runner};
+use crate::runtime::confine::{ConfineError, Restraint};
 use crate::runtime::executables::{Leaf, Program, WORKLOAD_OOM_SCORE, WORKLOAD_OPEN_FILES};
 use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
@@ -74,6 +75,9 @@ pub enum CommandError {
     /// Its cgroup, its pipes or its terminal could not be made.
     #[error(transparent)]
     Kernel(#[from] aurae_kernel::Error),
+    /// It cannot be held to what it may do.
+    #[error("the command was not run")]
+    Confine(#[from] ConfineError),
     /// The kernel refused a step on the way.
     #[error("failed to run {program} in {directory}")]
     Spawn {
@@ -115,9 +119,11 @@ impl Commands {
             errno,
         })?;
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        let restraint = Restraint::prepare(&command.security)?;
         let leaf = Leaf::create(&shared.cgroup, format!("{LEAF_PREFIX}{number}"))?;
+        restraint.hold(&leaf.cgroup)?;
         let (stdio, ends) = Stdio::open(wanted(command))?;
-        let (child, exit) = self.spawn(command, &program, &leaf, &ends)?;
+        let (child, exit) = self.spawn(command, &program, &leaf, &restraint, &ends)?;
         drop(ends);
         let controls = stdio.controls(shared.reaper.clone(), child.pid);
         let (sender, outputs) = mpsc::channel(OUTPUT_QUEUE);
@@ -130,6 +136,7 @@ impl Commands {
         command: &Command,
         program: &Program,
         leaf: &Leaf,
+        restraint: &Restraint<'_>,
         ends: &ProcessEnds,
     ) -> Result<(Child, ExitReceiver), CommandError> {
         let spawn = Spawn {
@@ -145,6 +152,7 @@ impl Commands {
             gid: command.gid,
             oom_score: Some(WORKLOAD_OOM_SCORE),
             open_files: Some(WORKLOAD_OPEN_FILES),
+            confinement: restraint.confinement(),
         };
         self.shared.reaper.spawn(&spawn).map_err(|source| CommandError::Spawn {
             program: program.path.to_string_lossy().into_owned(),

@@ -18,6 +18,7 @@ use super::state::{Facts, Outcome, Phase, Snapshot, Status};
 use crate::runtime::cgroup::{KILL_TIMEOUT, survivors};
 use crate::runtime::changes::{Changes, ExecutableNews};
 use crate::runtime::commands::Commands;
+use crate::runtime::confine::ConfineError;
 use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::logs::{self, LogRing};
 use crate::runtime::reaper::Reaper;
@@ -124,6 +125,15 @@ pub enum StartError {
         /// What the kernel said.
         #[source]
         source: aurae_kernel::Error,
+    },
+    /// It cannot be held to what it may do.
+    #[error("executable {name} was not started")]
+    Confine {
+        /// The executable.
+        name: ExecutableName,
+        /// What cannot be done.
+        #[source]
+        source: ConfineError,
     },
     /// The kernel refused a step on the way.
     #[error("failed to start executable {name} ({program} in {directory})")]

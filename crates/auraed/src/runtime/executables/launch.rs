@@ -16,6 +16,7 @@ use super::program::Program;
 use super::state::RunStart;
 use crate::runtime::blocking;
 use crate::runtime::changes::Changes;
+use crate::runtime::confine::Restraint;
 use crate::runtime::freezer::{Freezer, Passage};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 use crate::runtime::stdio::{ProcessEnds, Stdio, Wanted};
@@ -69,10 +70,13 @@ impl Launcher {
             program: executable.program.arguments().swap_remove(0),
             errno,
         })?;
+        let confine = |source| StartError::Confine { name: executable.name.clone(), source };
+        let restraint = Restraint::prepare(&executable.security).map_err(confine)?;
         let leaf = Leaf::create(&self.cgroup, format!("{LEAF_PREFIX}{}", executable.name))?;
+        restraint.hold(&leaf.cgroup).map_err(confine)?;
         let (stdio, ends) = Stdio::open(wanted(executable))
             .map_err(|source| StartError::Stdio { name: executable.name.clone(), source })?;
-        let (child, exit) = self.spawn(executable, &program, &leaf, &ends)?;
+        let (child, exit) = self.spawn(executable, &program, &leaf, &restraint, &ends)?;
         drop(ends);
         let controls = stdio.controls(self.reaper.clone(), child.pid);
         // Before anything is awaited: the numbers of a process that was reaped are nobody's.
@@ -81,6 +85,7 @@ impl Launcher {
             numbers: self.parent.as_ref().map(|parent| parent.announce(child.pid)),
             started: SystemTime::now(),
             attachable: controls.has_input().then(|| Arc::new(Attachable::new(controls))),
+            held: restraint.facts(),
         };
         Ok(Run { start, leaf, pidfd: child.pidfd, exit, stdio })
     }
@@ -90,6 +95,7 @@ impl Launcher {
         executable: &Executable,
         program: &Program,
         leaf: &Leaf,
+        restraint: &Restraint<'_>,
         ends: &ProcessEnds,
     ) -> Result<(Child, ExitReceiver), StartError> {
         let spawn = Spawn {
@@ -105,6 +111,7 @@ impl Launcher {
             gid: executable.gid,
             oom_score: Some(WORKLOAD_OOM_SCORE),
             open_files: Some(WORKLOAD_OPEN_FILES),
+            confinement: restraint.confinement(),
         };
         self.reaper.spawn(&spawn).map_err(|source| StartError::Spawn {
             name: executable.name.clone(),

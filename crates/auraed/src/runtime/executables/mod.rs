@@ -24,6 +24,7 @@ mod attach;
 mod handle;
 mod launch;
 mod leaf;
+mod privileges;
 mod program;
 mod restarts;
 mod runner;
@@ -33,6 +34,7 @@ pub use attach::{AttachError, Attachment, Shown};
 pub use handle::{Executables, NoSuchExecutable, SignalError, StartError, Started, StopError};
 pub(super) use launch::{WORKLOAD_OOM_SCORE, WORKLOAD_OPEN_FILES};
 pub(super) use leaf::Leaf;
+pub use privileges::Privileges;
 pub(super) use program::Program;
 pub use state::{Outcome, Phase, Snapshot, Status};
 

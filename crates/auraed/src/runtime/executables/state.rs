@@ -6,6 +6,8 @@ use std::time::SystemTime;
 use aurae_kernel::process::Exit;
 
 use super::attach::Attachable;
+use super::privileges::{self, Privileges};
+use crate::runtime::confine::Held;
 
 use crate::zone::parent::Numbers;
 
@@ -16,6 +18,16 @@ pub struct Snapshot {
     pub facts: Arc<Facts>,
     /// What does.
     pub status: Status,
+}
+
+impl Snapshot {
+    /// What its first process may do, as the kernel tells it now; `None` when it does not run.
+    #[must_use]
+    pub fn privileges(&self) -> Option<Privileges> {
+        let runs = matches!(self.status.phase, Phase::Running | Phase::Stopping);
+        let run = &self.status.run;
+        runs.then(|| privileges::of(run.pid, run.held)).flatten()
+    }
 }
 
 /// What does not change while an executable lives.
@@ -57,6 +69,8 @@ pub struct RunStart {
     pub started: SystemTime,
     /// What those who attach to it share; `None`: it has no input.
     pub(super) attachable: Option<Arc<Attachable>>,
+    /// What it was held to.
+    pub(super) held: Held,
 }
 
 /// What an executable is doing.

@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::confine::Confinement;
 use aurae_kernel::memory_file::Output;
 use aurae_kernel::process::{Exit, signal_pidfd};
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError, Step};
@@ -215,6 +216,7 @@ impl Actor {
             oom_score: Some(c"0"),
             open_files: None,
             terminal: false,
+            confinement: Confinement::default(),
         };
         self.reaper.spawn(&spawn)
     }

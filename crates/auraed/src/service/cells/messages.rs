@@ -8,7 +8,7 @@ use aurae_proto::cells as wire;
 
 use super::place::known;
 use crate::runtime::cells::{CellNode, CellState, CellView, Pressure, PressureLine, Traits, Usage};
-use crate::runtime::executables::{Outcome, Phase, Snapshot};
+use crate::runtime::executables::{Outcome, Phase, Privileges, Snapshot};
 
 pub(super) fn inspection(
     (view, usage, controllers): (CellView, Usage, Vec<String>),
@@ -47,7 +47,8 @@ fn state(state: &CellState) -> (wire::CellState, String) {
 
 pub(super) fn cell(view: CellView) -> wire::Cell {
     let CellView { name, limits, traits, .. } = view;
-    let Traits { isolate_process, isolate_network, api_socket } = traits;
+    let Traits { isolate_process, isolate_network, api_socket, .. } = traits;
+    let Traits { read_only_root, private_tmp, unmasked_paths, .. } = traits;
     let Limits { cpu, cpuset, memory, pids_max, io } = limits;
     // Beyond i64 the wire has no number; no machine has that much memory.
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -77,6 +78,9 @@ pub(super) fn cell(view: CellView) -> wire::Cell {
             devices: io.devices.into_iter().map(io_device).collect(),
         }),
         api_socket,
+        read_only_root,
+        private_tmp,
+        unmasked_paths,
     }
 }
 
@@ -160,6 +164,20 @@ pub(super) fn executable(snapshot: &Snapshot) -> wire::ExecutableStatus {
         restarts: status.restarts,
         next_start_time: next_start.map(timestamp),
         outer_pids: known(status.run.numbers.as_ref()),
+        security: snapshot.privileges().map(security_status),
+    }
+}
+
+fn security_status(seen: Privileges) -> wire::SecurityStatus {
+    wire::SecurityStatus {
+        privileged: seen.held.privileged,
+        effective_capabilities: seen.effective.names(),
+        bounding_capabilities: seen.bounding.names(),
+        seccomp_filter: seen.seccomp_filter,
+        no_new_privileges: seen.no_new_privileges,
+        devices_restricted: seen.held.devices_restricted,
+        core_dumps: seen.core_dumps,
+        landlock_abi: seen.held.landlock_abi,
     }
 }
 

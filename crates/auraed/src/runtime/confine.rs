@@ -1,0 +1,185 @@
+//! From what a program may do, as it was asked for, to what the kernel takes.
+//!
+//! ```text
+//! Security ─ prepare ─▶ Restraint ─ hold(leaf) ─▶ its devices, as a program on its cgroup
+//!                           └─ confinement() ───▶ the rest, by the process itself (kernel::confine)
+//! ```
+
+use std::os::fd::AsFd;
+use std::sync::{Mutex, PoisonError};
+
+use aurae_kernel::cgroup::Cgroup;
+use aurae_kernel::confine::{Capabilities, Confinement};
+use aurae_kernel::device::{self, Policy, Rule};
+use aurae_kernel::landlock::{Access, Ruleset, Use};
+use aurae_kernel::seccomp::{self, Filter};
+use aurae_kernel::{Errno, Error};
+use aurae_model::{DeviceAccess, DeviceRule, Devices, Landlock, Security};
+
+/// The policy of programs that ask for no device, loaded once: a zone that runs nothing has none.
+static USUAL_DEVICES: Mutex<Option<Policy>> = Mutex::new(None);
+
+/// Why a program cannot be held to what it may do. It is not started then.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// A device, or something else under the path of one.
+    #[error("the device is not there")]
+    Device(#[source] Error),
+    /// The kernel takes no device policy.
+    #[error(
+        "its devices cannot be restricted here; ask for all of them (`devices` with `*`) to do without"
+    )]
+    Policy(#[source] Error),
+    /// A path of the Landlock rules, or all of them.
+    #[error("its files and ports cannot be restricted as asked for")]
+    Landlock(#[source] Error),
+}
+
+impl ConfineError {
+    /// What the kernel said.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        let (Self::Device(error) | Self::Policy(error) | Self::Landlock(error)) = self;
+        error.errno
+    }
+}
+
+/// What holds a program to what it may do.
+#[derive(Debug)]
+pub(in crate::runtime) struct Restraint<'a> {
+    security: &'a Security,
+    /// A filter of its own, where the usual one is not its.
+    filter: Option<Box<Filter>>,
+    devices: HeldDevices,
+    rules: Option<Ruleset>,
+}
+
+#[derive(Debug)]
+enum HeldDevices {
+    All,
+    Usual,
+    Own(Policy),
+}
+
+impl<'a> Restraint<'a> {
+    /// Looks at its paths, and asks the kernel for what it needs.
+    pub(in crate::runtime) fn prepare(security: &'a Security) -> Result<Self, ConfineError> {
+        if security.privileged {
+            return Ok(Self { security, filter: None, devices: HeldDevices::All, rules: None });
+        }
+        let beyond = security.capabilities.bits() & !aurae_model::Capabilities::DEFAULT.bits();
+        // The usual capabilities open no gate.
+        let filter = (security.seccomp && beyond != 0).then(|| Box::new(Filter::with(beyond)));
+        let rules = security.landlock.as_ref().map(ruleset).transpose();
+        Ok(Self {
+            security,
+            filter,
+            devices: devices(&security.devices)?,
+            rules: rules.map_err(ConfineError::Landlock)?,
+        })
+    }
+
+    /// Restricts the devices of all that will run in `leaf`.
+    pub(in crate::runtime) fn hold(&self, leaf: &Cgroup) -> Result<(), ConfineError> {
+        let held = match &self.devices {
+            HeldDevices::All => Ok(()),
+            HeldDevices::Own(policy) => policy.attach(leaf.as_fd()),
+            HeldDevices::Usual => attach_usual(leaf),
+        };
+        held.map_err(ConfineError::Policy)
+    }
+
+    /// What the process does to itself.
+    pub(in crate::runtime) fn confinement(&self) -> Confinement<'_> {
+        let security = self.security;
+        if security.privileged {
+            return Confinement::default();
+        }
+        Confinement {
+            capabilities: Some(Capabilities {
+                bounding: security.capabilities.bits(),
+                required: security.ambient.bits(),
+            }),
+            no_new_privileges: !security.allow_new_privileges,
+            no_core_dumps: !security.core_dumps,
+            seccomp: security.seccomp.then(|| self.filter.as_deref().unwrap_or(&seccomp::USUAL)),
+            landlock: self.rules.as_ref().map(AsFd::as_fd),
+        }
+    }
+
+    /// What of this the process cannot tell by itself.
+    pub(in crate::runtime) fn facts(&self) -> Held {
+        Held {
+            privileged: self.security.privileged,
+            devices_restricted: !matches!(self.devices, HeldDevices::All),
+            landlock_abi: self.rules.as_ref().map_or(0, Ruleset::version),
+        }
+    }
+}
+
+/// What a process was held to, of what it cannot tell by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// To nothing.
+    pub privileged: bool,
+    /// There are devices that it may not use.
+    pub devices_restricted: bool,
+    /// The version of the kernel's interface that enforces its Landlock rules; 0: it has none.
+    pub landlock_abi: u32,
+}
+
+fn attach_usual(leaf: &Cgroup) -> Result<(), Error> {
+    let mut usual = USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    let policy = match usual.take() {
+        Some(policy) => policy,
+        None => Policy::load(&device::USUAL)?,
+    };
+    usual.insert(policy).attach(leaf.as_fd())
+}
+
+fn devices(rules: &[DeviceRule]) -> Result<HeldDevices, ConfineError> {
+    if rules.is_empty() {
+        return Ok(HeldDevices::Usual);
+    }
+    let mut allowed = device::USUAL.to_vec();
+    for rule in rules {
+        match device_rule(rule)? {
+            Some(rules) => allowed.extend(rules),
+            None => return Ok(HeldDevices::All),
+        }
+    }
+    Ok(HeldDevices::Own(Policy::load(&allowed).map_err(ConfineError::Policy)?))
+}
+
+/// `None`: all devices, in every way.
+fn device_rule(rule: &DeviceRule) -> Result<Option<Vec<Rule>>, ConfineError> {
+    let DeviceAccess { read, write, mknod } = rule.access;
+    let bit = |holds, bit| if holds { bit } else { 0 };
+    let access = bit(read, device::READ) | bit(write, device::WRITE) | bit(mknod, device::MKNOD);
+    let of = |block, major, minor| Rule { block, major, minor, access };
+    Ok(match &rule.devices {
+        Devices::All if read && write => None,
+        Devices::All => Some([true, false].map(|block| of(block, None, None)).to_vec()),
+        Devices::Numbers { block, major, minor } => Some(vec![of(*block, *major, *minor)]),
+        Devices::Path(path) => {
+            Some(vec![Rule::of_path(path, access).map_err(ConfineError::Device)?])
+        }
+    })
+}
+
+fn ruleset(landlock: &Landlock) -> Result<Ruleset, Error> {
+    let rules = Ruleset::new(landlock.restricts_paths(), landlock.restrict_ports)?;
+    for (paths, access) in [
+        (&landlock.read_only, Access::Read),
+        (&landlock.read_write, Access::Write),
+        (&landlock.execute, Access::Execute),
+    ] {
+        paths.iter().try_for_each(|path| rules.allow_path(path, access))?;
+    }
+    for (ports, used) in
+        [(&landlock.bind_ports, Use::Bind), (&landlock.connect_ports, Use::Connect)]
+    {
+        ports.iter().try_for_each(|port| rules.allow_port(*port, used))?;
+    }
+    Ok(rules)
+}
