@@ -1,11 +1,12 @@
 //! The daemon that owns a node, and the daemon inside every zone: one code, two entries.
 //!
-//! A request's way, and so the order in which to read: `server` → `gate` → `admit` → `service` →
+//! A request's way, and so the order in which to read: `server` → `share` → `gate` → `audit` → `admit` → `service` →
 //! `runtime` → the `aurae-kernel` crate → `reply`.
 
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod audit;
 pub mod boot;
 mod bundle;
 mod daemon;
@@ -18,6 +19,7 @@ pub mod runtime;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod share;
 pub mod shutdown;
 pub mod status;
 pub mod zone;

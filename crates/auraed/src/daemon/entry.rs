@@ -194,6 +194,17 @@ pub(super) fn init_settings(
         None => settings.logging.format,
     };
     settings.log_capacity = boot.log_capacity.unwrap_or(settings.log_capacity);
+    settings.audit.file = boot.audit_log.or(settings.audit.file);
+    settings.audit.size = boot.audit_log_size.unwrap_or(settings.audit.size);
+    settings.audit.required |= boot.audit_required;
+    settings.requests_per_second = boot.requests_per_second.unwrap_or(settings.requests_per_second);
+    if settings.audit.required && settings.audit.file.is_none() {
+        status.degrade(
+            "arguments",
+            "aurae.audit-required needs aurae.audit-log: nothing is required",
+        );
+        settings.audit.required = false;
+    }
     settings
 }
 

@@ -12,7 +12,10 @@ use std::str::FromStr;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, UnixListener};
+
+use super::sources::Source;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 512;
@@ -173,21 +176,25 @@ impl Listener {
     }
 
     /// The next connection and what is known of its peer before it says anything.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, String)> {
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, String, Source)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Small messages go out at once; a failure only costs time.
                 let _ = stream.set_nodelay(true);
-                Ok((Box::new(stream), peer.to_string()))
+                Ok((Box::new(stream), peer.to_string(), Source::of(peer.ip())))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                let peer = match stream.peer_cred() {
-                    Ok(peer) => format!("unix:uid={},pid={}", peer.uid(), peer.pid().unwrap_or(0)),
-                    Err(_) => "unix".to_owned(),
+                let peer = stream.peer_cred().ok();
+                let source = Source::User(peer.as_ref().map(UCred::uid));
+                let peer = match peer {
+                    Some(peer) => {
+                        format!("unix:uid={},pid={}", peer.uid(), peer.pid().unwrap_or(0))
+                    }
+                    None => "unix".to_owned(),
                 };
-                Ok((Box::new(stream), peer))
+                Ok((Box::new(stream), peer, source))
             }
         }
     }
