@@ -4,7 +4,7 @@
 //! FILE ─full─▶ FILE.1 ─▶ FILE.2 ─▶ FILE.3 ─▶ gone
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -130,7 +130,13 @@ impl Target for LogFile {
 
     fn sync(&mut self) -> Result<(), FileError> {
         if let Some(open) = &self.open {
-            open.file.sync_data().map_err(self.failed("sync"))?;
+            match open.file.sync_data() {
+                // What cannot be synced need not be: a pipe, a device (fdatasync(2)).
+                Err(error) if error.kind() != io::ErrorKind::InvalidInput => {
+                    return Err(self.failed("sync")(error));
+                }
+                _ => {}
+            }
         }
         if !self.is_in_place() {
             self.open()?;
@@ -142,7 +148,7 @@ impl Target for LogFile {
 /// Opens a file for its owner alone, and the directories above it where they are missing.
 fn open(path: &Path) -> io::Result<(Open, u64)> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
     let mut file =
         OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;

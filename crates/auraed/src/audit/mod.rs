@@ -59,3 +59,5 @@ pub enum Unrecordable {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::all;

@@ -15,7 +15,8 @@ fn open(audit: &Audit, action: &str) -> Record {
     Record::open(audit, Principal::common_name("alice"), "here".into(), Action::new(action), zone)
 }
 
-async fn all(audit: &Audit) -> Vec<Entry> {
+/// What is kept.
+pub(crate) async fn all(audit: &Audit) -> Vec<Entry> {
     let mut reader = audit.reader(Start::Kept, false).unwrap().unwrap();
     let mut entries = Vec::new();
     while let Some((seen, _)) = reader.next().await {

@@ -26,6 +26,9 @@ use crate::zone;
 const MIN_WORKERS: usize = 2;
 /// Threads that serve, at most: the node's CPUs are there for its workloads.
 const MAX_WORKERS: usize = 8;
+/// A thread that has always something to do looks for events after so many steps: whoever comes new waits
+/// for no more of them.
+const EVENT_INTERVAL: u32 = 16;
 /// How long blocking work may go on when everything else has ended.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the console has to show the last lines.
@@ -212,6 +215,7 @@ pub(super) fn threads() -> Result<Runtime, DaemonError> {
     let cpus = std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cpus.clamp(MIN_WORKERS, MAX_WORKERS))
+        .event_interval(EVENT_INTERVAL)
         .enable_all()
         .build()
         .map_err(DaemonError::Threads)

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,6 +16,7 @@ use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::sources::Source;
+use crate::private;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 512;
@@ -229,8 +230,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        create_private_directory(directory)
-            .map_err(failed("create the socket's directory", directory))?;
+        private::create(directory).map_err(failed("create the socket's directory", directory))?;
     }
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed("listen on", path))?;
@@ -239,12 +239,6 @@ fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(failed("restrict the permissions of", path))?;
     Ok(Listener::Unix(listener, Some(file)))
-}
-
-/// Makes a directory, and those above it, that only its owner may enter. One that exists is left as
-/// it is.
-pub(super) fn create_private_directory(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// Removes a socket that nobody listens on any more.

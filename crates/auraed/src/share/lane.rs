@@ -165,6 +165,10 @@ impl Member {
                 if own.phase == Phase::Waiting {
                     lane.waiting.push_back(Arc::clone(self));
                 }
+                if own.phase == Phase::Gone {
+                    // Whoever still could wake the future keeps no task alive.
+                    own.task = None;
+                }
                 before
             };
             match before {
@@ -254,12 +258,25 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
-    use tokio::task::{JoinSet, yield_now};
+    use tokio::task::JoinSet;
 
     use super::*;
 
     /// How long a test waits for what has to come.
     const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Is ready again at once. (tokio's own `yield_now` waits until the runtime has looked for events.)
+    async fn turn() {
+        let mut polled = false;
+        std::future::poll_fn(|context| {
+            if std::mem::replace(&mut polled, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
 
     #[tokio::test]
     async fn a_busy_principal_delays_another_by_the_places_of_its_lane_only() {
@@ -273,19 +290,19 @@ mod tests {
             tasks.spawn(busy.wrap(async move {
                 loop {
                     polls.fetch_add(1, Ordering::Relaxed);
-                    yield_now().await;
+                    turn().await;
                 }
             }));
         }
         while polls.load(Ordering::Relaxed) < 2 * BUSY {
-            yield_now().await;
+            turn().await;
         }
         // A request of the other: it is woken, and polled, so many times.
         let before = polls.load(Ordering::Relaxed);
         const TURNS: usize = 20;
         let served = tokio::spawn(quiet.wrap(async {
             for _ in 0..TURNS {
-                yield_now().await;
+                turn().await;
             }
         }));
         served.await.unwrap();

@@ -1,5 +1,6 @@
 //! The server as its clients see it: who gets in, what is refused, what is left of it in the log.
 
+mod attack;
 pub(crate) mod pki;
 
 use std::collections::BTreeSet;
