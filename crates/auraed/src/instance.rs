@@ -1,19 +1,18 @@
 //! One daemon a runtime directory.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// The lock's name in the runtime directory. The file stays when the daemon ends: the kernel's lock
-/// is what counts, and removing the file would let two daemons hold "the" lock.
-const LOCK: &str = "auraed.lock";
+use crate::private::{self, LOCK};
 
-/// The lock on a runtime directory, held until dropped. Children do not inherit it.
+/// The lock on a runtime directory, held until dropped. Children do not inherit it. The file stays when the
+/// daemon ends: the kernel's lock is what counts, and removing the file would let two daemons hold "the" lock.
 #[derive(Debug)]
 pub(crate) struct Instance {
     lock: File,
@@ -66,11 +65,7 @@ impl Instance {
             let path = path.to_owned();
             move |source| InstanceError::Failed { operation, path, source }
         };
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(failed("create the runtime directory", directory))?;
+        private::create(directory).map_err(failed("create the runtime directory", directory))?;
         let path = directory.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
@@ -126,7 +121,7 @@ mod tests {
     fn a_directory_that_cannot_be_made_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
-        fs::write(&file, "").unwrap();
+        std::fs::write(&file, "").unwrap();
         let error = Instance::lock(&file.join("run")).unwrap_err().to_string();
         assert!(error.starts_with("failed to create the runtime directory"), "{error}");
     }

@@ -1,23 +1,26 @@
 //! The daemon that owns a node, and the daemon inside every zone: one code, two entries.
 //!
-//! A request's way, and so the order in which to read: `server` → `gate` → `admit` → `service` →
+//! A request's way, and so the order in which to read: `server` → `share` → `gate` → `audit` → `admit` → `service` →
 //! `runtime` → the `aurae-kernel` crate → `reply`.
 
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod audit;
 pub mod boot;
 mod bundle;
 mod daemon;
 pub mod gate;
 mod instance;
 pub mod logging;
+mod private;
 pub mod reply;
 pub mod route;
 pub mod runtime;
 pub mod server;
 pub mod service;
 pub mod settings;
+pub mod share;
 pub mod shutdown;
 pub mod status;
 pub mod zone;

@@ -452,10 +452,28 @@ pub fn from_zone(cell: &CellPath, status: Status) -> Status {
 impl Reply for crate::gate::Refused {
     fn code(&self) -> Code {
         match self {
-            Self::DeadlinePassed => Code::DeadlineExceeded,
+            Self::DeadlinePassed | Self::Slow => Code::DeadlineExceeded,
             Self::BadDeadline(_) => Code::InvalidArgument,
             Self::Replaced => Code::Unavailable,
         }
+    }
+}
+
+impl Reply for crate::audit::Unrecordable {
+    fn code(&self) -> Code {
+        Code::Unavailable
+    }
+}
+
+impl Reply for crate::audit::TooManyReaders {
+    fn code(&self) -> Code {
+        Code::ResourceExhausted
+    }
+}
+
+impl Reply for crate::share::Exceeded {
+    fn code(&self) -> Code {
+        Code::ResourceExhausted
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::audit;
 use crate::logging::{self, Format};
 use crate::runtime::logs;
-use crate::server::{Address, TlsFiles};
+use crate::server::{Address, REQUESTS_PER_SECOND, TlsFiles};
 
 /// How long executables have between SIGTERM and SIGKILL when the daemon stops, as with `Stop`.
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ pub struct Arguments {
     /// The directory for what outlives the daemon; nothing does yet.
     #[arg(short, long, value_name = "DIR", default_value = "/var/lib/aurae")]
     library_dir: PathBuf,
-    /// Shows debugging output and the audit log.
+    /// Shows debugging output, and the records of the audit log.
     #[arg(short, long)]
     verbose: bool,
     /// How a line of the log looks.
@@ -56,6 +57,24 @@ pub struct Arguments {
     /// KiB, MiB or GiB.
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = parse_capacity)]
     log_capacity: usize,
+    /// A file for the audit log. Unset: its last records are kept in memory alone.
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+    /// The size of the file of the audit log, with those that it was before (FILE.1, FILE.2, …): bytes,
+    /// or with KiB, MiB or GiB.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = parse_audit_log_size)]
+    audit_log_size: u64,
+    /// Refuses calls that cannot be recorded in the file of the audit log.
+    #[arg(long, requires = "audit_log")]
+    audit_required: bool,
+    /// How many calls a principal may make in a second; one more is told when to ask again.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = REQUESTS_PER_SECOND,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    requests_per_second: u32,
     /// What happens to running executables when the daemon stops.
     #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
     workloads_on_exit: WorkloadsOnExit,
@@ -116,6 +135,10 @@ pub struct Settings {
     pub logging: logging::Options,
     /// What is kept of an executable's output, in bytes.
     pub log_capacity: usize,
+    /// Where the audit log is kept.
+    pub audit: audit::Settings,
+    /// How many calls a principal may make in a second.
+    pub requests_per_second: u32,
     /// What happens to running executables at the end.
     pub workloads_on_exit: WorkloadsOnExit,
     /// Run as the daemon inside a zone.
@@ -154,6 +177,12 @@ impl From<Arguments> for Settings {
             library_directory: arguments.library_dir,
             logging: logging::Options { format: arguments.log_format, verbose: arguments.verbose },
             log_capacity: arguments.log_capacity,
+            audit: audit::Settings {
+                file: arguments.audit_log,
+                size: arguments.audit_log_size,
+                required: arguments.audit_required,
+            },
+            requests_per_second: arguments.requests_per_second,
             workloads_on_exit: arguments.workloads_on_exit,
             nested: arguments.nested,
             command: arguments.command,
@@ -161,8 +190,24 @@ impl From<Arguments> for Settings {
     }
 }
 
-/// Bytes, or with `KiB`, `MiB`, `GiB` (also `K`, `M`, `G`), within what a ring can have.
+/// Bytes within what a ring can have.
 fn parse_capacity(text: &str) -> Result<usize, String> {
+    usize::try_from(parse_bytes(text)?)
+        .ok()
+        .filter(|bytes| (logs::MIN_CAPACITY..=logs::MAX_CAPACITY).contains(bytes))
+        .ok_or_else(|| "it has to be 4KiB to 64MiB".into())
+}
+
+/// Bytes within what the audit log can have.
+pub(crate) fn parse_audit_log_size(text: &str) -> Result<u64, String> {
+    let bytes = Some(parse_bytes(text)?);
+    bytes
+        .filter(|bytes| (audit::MIN_SIZE..=audit::MAX_SIZE).contains(bytes))
+        .ok_or_else(|| "it has to be 1MiB to 1024GiB".into())
+}
+
+/// Bytes, or with `KiB`, `MiB`, `GiB` (also `K`, `M`, `G`).
+fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text.get(digits.len()..).unwrap_or_default().trim() {
         "" | "B" => 1,
@@ -171,11 +216,8 @@ fn parse_capacity(text: &str) -> Result<usize, String> {
         "G" | "GiB" => 1 << 30,
         other => return Err(format!("{other:?} is none of B, KiB, MiB, GiB")),
     };
-    let count: usize = digits.parse().map_err(|_| "a number of bytes is needed".to_owned())?;
-    count
-        .checked_mul(unit)
-        .filter(|bytes| (logs::MIN_CAPACITY..=logs::MAX_CAPACITY).contains(bytes))
-        .ok_or_else(|| "it has to be 4KiB to 64MiB".into())
+    let count: u64 = digits.parse().map_err(|_| "a number of bytes is needed".to_owned())?;
+    count.checked_mul(unit).ok_or_else(|| "it is too large".into())
 }
 
 #[cfg(test)]
@@ -197,6 +239,8 @@ mod tests {
         assert_eq!(settings.library_directory, PathBuf::from("/var/lib/aurae"));
         assert_eq!(settings.log_capacity, 1 << 20);
         assert_eq!(settings.workloads_on_exit, WorkloadsOnExit::Stop);
+        assert_eq!(settings.audit, audit::Settings::default());
+        assert_eq!(settings.requests_per_second, REQUESTS_PER_SECOND);
         assert!(settings.sockets.is_empty());
     }
 
@@ -225,6 +269,19 @@ mod tests {
         for bad in ["", "x", "MiB", "1TiB", "1", "65MiB", "1GiB", "-1", "99999999999999999999GiB"] {
             assert!(parse_capacity(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_audit_log_has_a_file_before_it_can_be_required() {
+        let settings =
+            parse(&["--audit-log", "/a", "--audit-log-size", "2MiB", "--audit-required"]).unwrap();
+        let expected = audit::Settings { file: Some("/a".into()), size: 2 << 20, required: true };
+        assert_eq!(settings.audit, expected);
+        assert!(parse(&["--audit-required"]).is_err());
+        for bad in ["1023KiB", "1025GiB", "99999999999999999GiB", "x"] {
+            assert!(parse_audit_log_size(bad).is_err(), "{bad}");
+        }
+        assert!(parse(&["--requests-per-second", "0"]).is_err());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Streams for people: a line for every item.
 
+use aurae_proto::audit::StreamResponse;
 use aurae_proto::cells::CellServiceWatchResponse;
 use aurae_proto::observe::{GetExecutableLogsResponse, LogChannelType, LogEntry};
 use bytes::Bytes;
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, ReflectMessage, Value};
 
-use super::{changes, in_file_order, scalar};
+use super::{audit, changes, in_file_order, scalar};
 use crate::failure::Failure;
 use crate::output::{Chunk, printable};
 use crate::units;
@@ -20,11 +21,13 @@ pub(crate) struct Lines {
     pub(crate) timestamps: bool,
     /// Whether a message came before.
     begun: bool,
+    /// How many records a node said that its file does not have.
+    lost: u64,
 }
 
 impl Lines {
     pub(crate) fn new(node: Option<String>, timestamps: bool) -> Self {
-        Self { node, timestamps, begun: false }
+        Self { node, timestamps, begun: false, lost: 0 }
     }
 
     /// What a message of a stream says.
@@ -42,6 +45,10 @@ impl Lines {
         if kind.full_name() == "aurae.cells.v0.CellServiceWatchResponse" {
             let change = CellServiceWatchResponse::decode(message).map_err(undecodable)?;
             return Ok(self.change_chunks(&change));
+        }
+        if kind.full_name() == "aurae.audit.v0.StreamResponse" {
+            let seen = StreamResponse::decode(message).map_err(undecodable)?;
+            return Ok(self.audit_chunks(&seen));
         }
         let message = DynamicMessage::decode(kind.clone(), message).map_err(undecodable)?;
         let chunk = match (kind.full_name(), log_item(&message)) {
@@ -69,6 +76,27 @@ impl Lines {
             self.line(true, &note)
         });
         missed.into_iter().chain([self.line(false, &changes::line(change))]).collect()
+    }
+
+    fn audit_chunks(&mut self, seen: &StreamResponse) -> Vec<Chunk> {
+        let record = seen.record.clone().unwrap_or_default();
+        let records = |count: u64| if count == 1 { "record is" } else { "records are" };
+        let missed = (seen.missed > 0).then(|| {
+            let why = match self.begun {
+                true => "we read too slowly",
+                false => "they were not kept any more",
+            };
+            format!("note: {} {} missing here: {why}", seen.missed, records(seen.missed))
+        });
+        let omitted = (record.omitted > 0).then(|| {
+            format!("note: {} more connections were refused and have no record", record.omitted)
+        });
+        let lost = (seen.lost > self.lost)
+            .then(|| format!("note: {} {} not in the node's file", seen.lost, records(seen.lost)));
+        (self.begun, self.lost) = (true, seen.lost);
+        let notes = [missed, omitted, lost].into_iter().flatten();
+        let notes: Vec<_> = notes.map(|note| self.line(true, &note)).collect();
+        notes.into_iter().chain([self.line(false, &audit::line(&record))]).collect()
     }
 
     fn missed(&self, logs: &GetExecutableLogsResponse) -> Chunk {

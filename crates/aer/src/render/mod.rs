@@ -1,6 +1,7 @@
 //! Answers for people, derived from their descriptors: a message is aligned `name: value` lines,
 //! repeated messages are a table.
 
+mod audit;
 mod block;
 mod changes;
 pub(crate) mod lines;

@@ -2,6 +2,7 @@
 //!
 //! What comes out of here is never checked again.
 
+pub mod audit;
 pub mod cells;
 pub mod copy;
 pub mod life;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use super::network::settings::{InterfaceSetting, NetworkSettings};
 use crate::runtime::logs::{MAX_CAPACITY, MIN_CAPACITY};
 use crate::server::{Address, BadAddress};
+use crate::settings::parse_audit_log_size;
 
 /// The prefix of the words that are ours.
 const PREFIX: &str = "aurae.";
@@ -35,6 +36,14 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
     /// `aurae.log-capacity`: bytes of output kept per executable.
     pub log_capacity: Option<usize>,
+    /// `aurae.audit-log`: the file of the audit log.
+    pub audit_log: Option<PathBuf>,
+    /// `aurae.audit-log-size`: what it has with those before it, in bytes.
+    pub audit_log_size: Option<u64>,
+    /// `aurae.audit-required`: calls that cannot be recorded there are refused.
+    pub audit_required: bool,
+    /// `aurae.requests-per-second`: calls of a principal.
+    pub requests_per_second: Option<u32>,
     /// `aurae.hostname`.
     pub host_name: Option<String>,
     /// `aurae.net` and `aurae.dns`.
@@ -88,6 +97,14 @@ impl Settings {
             "verbose" => self.verbose = parse_switch(value)?,
             "log-format" => self.log_format = Some(parse_log_format(required(value)?)?),
             "log-capacity" => self.log_capacity = Some(parse_capacity(required(value)?)?),
+            "audit-log" => self.audit_log = Some(parse_path(required(value)?)?),
+            "audit-log-size" => {
+                self.audit_log_size = Some(parse_audit_log_size(required(value)?)?);
+            }
+            "audit-required" => self.audit_required = parse_switch(value)?,
+            "requests-per-second" => {
+                self.requests_per_second = Some(parse_rate(required(value)?)?);
+            }
             "hostname" => self.host_name = Some(parse_host_name(required(value)?)?),
             "net" => self.network.interfaces.push(InterfaceSetting::parse(required(value)?)?),
             "dns" => self.network.add_name_servers(required(value)?)?,
@@ -146,6 +163,18 @@ fn parse_capacity(value: &str) -> Result<usize, String> {
     value.parse().ok().filter(|bytes| (MIN_CAPACITY..=MAX_CAPACITY).contains(bytes)).ok_or_else(
         || format!("`{value}` is not a number of bytes from {MIN_CAPACITY} to {MAX_CAPACITY}"),
     )
+}
+
+fn parse_path(value: &str) -> Result<PathBuf, String> {
+    match value.starts_with('/') {
+        true => Ok(PathBuf::from(value)),
+        false => Err(format!("`{value}` is not an absolute path")),
+    }
+}
+
+fn parse_rate(value: &str) -> Result<u32, String> {
+    let rate = value.parse().ok().filter(|rate| *rate > 0);
+    rate.ok_or_else(|| format!("`{value}` is not a number of calls from 1 up"))
 }
 
 fn parse_host_name(value: &str) -> Result<String, String> {
@@ -213,8 +242,13 @@ mod tests {
         let settings = settings(
             "console=ttyS0 quiet aurae.hostname=node-1 aurae.socket=[::]:9090 aurae.verbose \
              aurae.log_format=json aurae.log-capacity=65536 aurae.net=dhcp aurae.dns=10.0.2.3 \
-             aurae.modules=kvm-amd,overlay aurae.config=/dev/vdb panic=-1",
+             aurae.modules=kvm-amd,overlay aurae.config=/dev/vdb aurae.audit_log=/var/log/audit \
+             aurae.audit-log-size=8MiB aurae.audit-required aurae.requests-per-second=9 panic=-1",
         );
+        assert_eq!(settings.audit_log, Some(PathBuf::from("/var/log/audit")));
+        assert_eq!(settings.audit_log_size, Some(8 << 20));
+        assert!(settings.audit_required);
+        assert_eq!(settings.requests_per_second, Some(9));
         assert_eq!(settings.host_name.as_deref(), Some("node-1"));
         assert_eq!(settings.sockets, ["[::]:9090".parse().unwrap()]);
         assert!(settings.verbose);
@@ -257,6 +291,10 @@ mod tests {
             "aurae.log-capacity=-1",
             "aurae.log-capacity=1",
             "aurae.verbose=maybe",
+            "aurae.audit-log=here",
+            "aurae.audit-log-size=1",
+            "aurae.audit-required=maybe",
+            "aurae.requests-per-second=0",
             "aurae.net=eth0:",
             "aurae.dns=example.org",
             "aurae.modules=a,,b",
@@ -291,7 +329,7 @@ mod tests {
 
         #[test]
         fn no_value_of_ours_breaks_the_parser(
-            key in "(socket|verbose|log-format|log-capacity|hostname|net|dns|modules|config)",
+            key in "(socket|verbose|log-format|log-capacity|audit-log|audit-log-size|requests-per-second|hostname|net|dns|modules|config)",
             value in "[ -~]{0,80}",
         ) {
             let parsed = parse(&format!("aurae.{key}={value}"));

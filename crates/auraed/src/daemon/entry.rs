@@ -26,6 +26,9 @@ use crate::zone;
 const MIN_WORKERS: usize = 2;
 /// Threads that serve, at most: the node's CPUs are there for its workloads.
 const MAX_WORKERS: usize = 8;
+/// A thread that has always something to do looks for events after so many steps: whoever comes new waits
+/// for no more of them.
+const EVENT_INTERVAL: u32 = 16;
 /// How long blocking work may go on when everything else has ended.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the console has to show the last lines.
@@ -194,6 +197,17 @@ pub(super) fn init_settings(
         None => settings.logging.format,
     };
     settings.log_capacity = boot.log_capacity.unwrap_or(settings.log_capacity);
+    settings.audit.file = boot.audit_log.or(settings.audit.file);
+    settings.audit.size = boot.audit_log_size.unwrap_or(settings.audit.size);
+    settings.audit.required |= boot.audit_required;
+    settings.requests_per_second = boot.requests_per_second.unwrap_or(settings.requests_per_second);
+    if settings.audit.required && settings.audit.file.is_none() {
+        status.degrade(
+            "arguments",
+            "aurae.audit-required needs aurae.audit-log: nothing is required",
+        );
+        settings.audit.required = false;
+    }
     settings
 }
 
@@ -201,6 +215,7 @@ pub(super) fn threads() -> Result<Runtime, DaemonError> {
     let cpus = std::thread::available_parallelism().map_or(MIN_WORKERS, usize::from);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(cpus.clamp(MIN_WORKERS, MAX_WORKERS))
+        .event_interval(EVENT_INTERVAL)
         .enable_all()
         .build()
         .map_err(DaemonError::Threads)

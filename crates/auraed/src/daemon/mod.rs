@@ -33,6 +33,7 @@ use aurae_proto::cells::cell_service_server::CellServiceServer;
 use rustls::ServerConfig;
 use tokio::task::JoinSet;
 
+use crate::audit::{Audit, AuditError};
 use crate::boot;
 use crate::bundle::BundleError;
 use crate::instance::{Instance, InstanceError};
@@ -48,6 +49,7 @@ use crate::server::{
     TlsError,
 };
 use crate::service::Api;
+use crate::service::audit::AuditApi;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -66,6 +68,9 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// How long open requests may take to end before another version takes over: new connections wait for
 /// it meanwhile.
 const HAND_ON_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// How long the disk has to take the last records of the audit log: more than a sync of a busy one.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Why the daemon did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +104,9 @@ pub(crate) enum DaemonError {
     /// The API cannot describe itself.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
+    /// The audit log cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The bundle was not written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
@@ -138,6 +146,7 @@ impl Daemon {
             None => Instance::lock(&self.settings.runtime_directory).map_err(DaemonError::from),
         };
         let instance = self.tolerate("runtime-directory", lock)?;
+        let audit = self.audit()?;
         let doors = self.tolerate("api", self.open_doors(taken.as_mut()))?;
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
@@ -147,9 +156,11 @@ impl Daemon {
         let running = self.tolerate("cells", running)?;
         let health = Reporter::default();
         let upgrades = self.upgrades(reaper, running.as_ref(), taken.as_ref());
-        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()))?;
+        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()), &audit)?;
         let cells = running.as_ref().and_then(|running| running.workloads().cells);
-        let server = Server::new(Route::new(api.clone(), cells), self.shutdown.clone());
+        let (route, per_second) =
+            (Route::new(api.clone(), cells), self.settings.requests_per_second);
+        let server = Server::new(route, self.shutdown.clone(), audit.clone(), per_second);
         let doors = match doors {
             Some(doors) => Some(doors),
             None => self.retry_doors().await,
@@ -173,6 +184,7 @@ impl Daemon {
         if intent == Intent::Replace
             && let Some((image, version)) = upgrades.chosen()
         {
+            audit.flush(AUDIT_TIMEOUT).await;
             return self.hand_on(image, version, instance, running.as_ref(), listeners).map(Some);
         }
         drop(listeners);
@@ -186,7 +198,9 @@ impl Daemon {
         }
         self.log.close();
         // Who waits for something that goes on waits for longer than anybody can be asked to.
+        audit.close();
         server.drain(if keeps { HAND_ON_TIMEOUT } else { DRAIN_TIMEOUT }).await;
+        audit.flush(AUDIT_TIMEOUT).await;
         tracing::info!("stopped");
         Ok(None)
     }
@@ -248,11 +262,23 @@ impl Daemon {
         }
     }
 
+    /// The audit log. The disk of an init may be found late: it goes on without, and tries again.
+    fn audit(&self) -> Result<Audit, DaemonError> {
+        let (settings, status) = (&self.settings.audit, &self.status);
+        match (Audit::start(settings, status), self.role) {
+            (Err(AuditError::File(error)), Role::Init) if !takeover::is_armed() => {
+                Ok(Audit::start_without_file(settings, status, reply::text(&error))?)
+            }
+            (audit, _) => Ok(audit?),
+        }
+    }
+
     fn api(
         &self,
         health: &Reporter,
         running: Option<&Running>,
         upgrades: Option<Upgrades>,
+        audit: &Audit,
     ) -> Result<Api, DaemonError> {
         let mut api =
             Api::default().with(Discovery::service(self.status.clone())).with(health.service());
@@ -266,7 +292,8 @@ impl Daemon {
         }
         let machine = Machine::new(self.role, controllers, self.shutdown.clone());
         let api = api
-            .with(NodeApi::service(machine, self.status.clone(), upgrades))
+            .with(NodeApi::service(machine, self.status.clone(), upgrades, audit.clone()))
+            .with(AuditApi::service(audit.clone()))
             .with(Observe::service(self.log.clone(), workloads));
         Ok(with_reflection(api)?)
     }

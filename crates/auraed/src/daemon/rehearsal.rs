@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::handover::strings;
 use super::{Daemon, DaemonError, entry};
+use crate::audit::Audit;
 use crate::logging;
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::upgrade::Findings;
@@ -70,7 +71,7 @@ fn rehearse(role: Role, arguments: Vec<OsString>) -> Result<(), String> {
         let machine = Machine::new(role, [].into(), daemon.shutdown.clone());
         machine.facts().map_err(|error| reply::text(&error))?;
         let health = crate::service::health::Reporter::default();
-        daemon.api(&health, None, None).map(|_| ()).map_err(said)
+        daemon.api(&health, None, None, &Audit::none()).map(|_| ()).map_err(said)
     })
 }
 

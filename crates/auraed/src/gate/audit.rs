@@ -1,76 +1,29 @@
-//! The audit record of a request: who, from where, what for, what came of it, how long it took.
-//!
-//! A record is written once, when the response's trailers were handed to the connection, or when the
-//! client went away before. It is an event of the target `audit`.
+//! The audit record of a call is closed when the response's trailers were handed to the connection, or
+//! when the client went away before.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use aurae_authz::{Action, Principal};
-use aurae_model::ZonePath;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 use hyper::body::{Frame, SizeHint};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-/// An open record. Dropped while open, it says that the client cancelled.
-#[derive(Debug)]
-pub(super) struct Record {
-    request: u64,
-    principal: Principal,
-    peer: Arc<str>,
-    action: Action,
-    /// Where it is answered; `None`: here.
-    zone: Option<ZonePath>,
-    opened: Instant,
-    closed: bool,
-}
+use crate::audit::Record;
+use crate::share::Call;
 
-impl Record {
-    pub(super) fn open(
-        request: u64,
-        principal: Principal,
-        peer: Arc<str>,
-        action: Action,
-        zone: Option<ZonePath>,
-    ) -> Self {
-        Self { request, principal, peer, action, zone, opened: Instant::now(), closed: false }
+/// Hands the record, and the call's place in its principal's share, to the response: both end with it.
+pub(super) fn attach(
+    mut record: Record,
+    call: Option<Call>,
+    response: Response<Body>,
+) -> Response<AuditedBody> {
+    // A response that is an error from the start has its status among the headers.
+    if let Some(code) = code(response.headers()) {
+        record.close(code);
     }
-
-    /// Hands the record to the response: it is closed when the response ends.
-    pub(super) fn attach(mut self, response: Response<Body>) -> Response<AuditedBody> {
-        // A response that is an error from the start has its status among the headers.
-        if let Some(code) = code(response.headers()) {
-            self.close(code);
-        }
-        response.map(|body| AuditedBody { body, record: self })
-    }
-
-    fn close(&mut self, code: Code) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
-        }
-        tracing::info!(
-            target: "audit",
-            request = self.request,
-            principal = self.principal.name(),
-            form = self.principal.form().as_str(),
-            peer = &*self.peer,
-            action = self.action.as_str(),
-            zone = self.zone.as_ref().map(|zone| zone.to_string()),
-            status = ?code,
-            duration_us = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
-        );
-    }
-}
-
-impl Drop for Record {
-    fn drop(&mut self) {
-        self.close(Code::Cancelled);
-    }
+    response.map(|body| AuditedBody { body, record, _call: call })
 }
 
 fn code(headers: &HeaderMap) -> Option<Code> {
@@ -82,6 +35,7 @@ fn code(headers: &HeaderMap) -> Option<Code> {
 pub struct AuditedBody {
     body: Body,
     record: Record,
+    _call: Option<Call>,
 }
 
 impl hyper::body::Body for AuditedBody {

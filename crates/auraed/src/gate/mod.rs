@@ -10,6 +10,7 @@ mod audit;
 mod deadline;
 mod identity;
 mod replaced;
+mod slow;
 
 pub use audit::AuditedBody;
 pub use identity::{Identity, UnreadableCertificate, identity_of_certificate};
@@ -18,17 +19,20 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use aurae_authz::{Action, Principal, authorize};
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::body::Body;
 
+use crate::audit::{Audit, Record};
 use crate::reply;
 use crate::route::{self, Route};
+use crate::share::{Call, Guest};
 use crate::shutdown::Shutdown;
-use audit::Record;
+use audit::attach;
+use slow::Timely;
 
 /// A request that the gate turned away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,35 +48,39 @@ pub enum Refused {
     /// The `grpc-timeout` header is malformed.
     #[error("grpc-timeout {0:?} is not 1 to 8 digits and one of H, M, S, m, u, n")]
     BadDeadline(String),
+    /// The request did not come.
+    #[error("the first message of the request did not come in {} s", slow::FIRST_MESSAGE_TIMEOUT.as_secs())]
+    Slow,
 }
 
-/// The only way to the API. Clones share the numbering of requests.
+/// The only way to the API. Clones share the audit log.
 #[derive(Clone, Debug)]
 pub struct Gate {
     route: Route,
     shutdown: Shutdown,
-    requests: Arc<AtomicU64>,
+    audit: Audit,
 }
 
 impl Gate {
-    /// A gate before `route`. Answers that are under way when another version of the daemon is to
+    /// A gate before `route` that records what comes in `audit`. Answers that are under way when another version of the daemon is to
     /// take over are ended.
     #[must_use]
-    pub fn new(route: Route, shutdown: Shutdown) -> Self {
-        Self { route, shutdown, requests: Arc::default() }
+    pub fn new(route: Route, shutdown: Shutdown, audit: Audit) -> Self {
+        Self { route, shutdown, audit }
     }
 
-    /// The gate for one connection: its peer is known.
+    /// The gate for one connection: its peer is known, and has a share unless it is of a zone.
     #[must_use]
-    pub fn admit(&self, principal: Principal, peer: String) -> Admitted {
-        Admitted { gate: self.clone(), principal, peer: peer.into(), believed: false }
+    pub fn admit(&self, principal: Principal, peer: String, guest: Option<Guest>) -> Admitted {
+        let guest = guest.map(Arc::new);
+        Admitted { gate: self.clone(), principal, peer: peer.into(), guest, believed: false }
     }
 
     /// The gate for the connection to the daemon above, which says itself who asks.
     #[must_use]
     pub fn admit_parent(&self) -> Admitted {
         let (principal, peer) = (Principal::parent(), "parent".into());
-        Admitted { gate: self.clone(), principal, peer, believed: true }
+        Admitted { gate: self.clone(), principal, peer, guest: None, believed: true }
     }
 }
 
@@ -82,6 +90,7 @@ pub struct Admitted {
     gate: Gate,
     principal: Principal,
     peer: Arc<str>,
+    guest: Option<Arc<Guest>>,
     /// Whether the peer is believed when it says for whom it asks.
     believed: bool,
 }
@@ -89,31 +98,45 @@ pub struct Admitted {
 impl Admitted {
     async fn answer(self, request: Request<Incoming>) -> Response<AuditedBody> {
         let action = Action::new(request.uri().path());
-        let number = self.gate.requests.fetch_add(1, Ordering::Relaxed);
-        let principal = match self.believed {
+        let named = match self.believed {
             true => route::principal(request.headers()),
-            false => Ok(self.principal),
+            false => Ok(self.principal.clone()),
         };
-        let principal = match principal {
-            Ok(principal) => principal,
-            Err(error) => {
-                let record = Record::open(number, Principal::parent(), self.peer, action, None);
-                return record.attach(reply::status(&error).into_http());
-            }
-        };
+        let principal = named.clone().unwrap_or_else(|_| Principal::parent());
         // A bad path is told by the route.
         let zone = route::zone(request.headers()).ok().flatten();
-        let record = Record::open(number, principal.clone(), self.peer, action.clone(), zone);
-        let response = match authorize(&principal, action) {
-            Ok(permit) => {
-                let request = request.map(Body::new);
+        let (peer, audit) = (Arc::clone(&self.peer), &self.gate.audit);
+        let mut record = Record::open(audit, principal.clone(), peer, action.clone(), zone);
+        let named = named.map_err(|error| reply::status(&error));
+        let entered = named.and_then(|_| self.enter(&mut record));
+        let permitted = entered.and_then(|call| {
+            let permit = authorize(&principal, action).map_err(|denied| reply::status(&denied))?;
+            Ok((call, permit))
+        });
+        match permitted {
+            Ok((entered, permit)) => {
+                let mut request = request.map(|body| match self.believed {
+                    true => Body::new(body),
+                    false => Body::new(Timely::new(body)),
+                });
+                request.extensions_mut().insert(record.verdict().clone());
                 let call = |request| self.gate.route.call(permit, request);
                 let answer = deadline::bounded(request, call);
-                replaced::interruptible(&self.gate.shutdown, answer).await
+                let response = replaced::interruptible(&self.gate.shutdown, answer).await;
+                attach(record, entered, response)
             }
-            Err(denied) => reply::status(&denied).into_http(),
-        };
-        record.attach(response)
+            Err(status) => {
+                record.verdict().deny();
+                attach(record, None, status.into_http())
+            }
+        }
+    }
+
+    /// Takes the call's place in its principal's share, and in the audit log.
+    fn enter(&self, record: &mut Record) -> Result<Option<Call>, Status> {
+        record.reserve().map_err(|error| reply::status(&error))?;
+        let call = self.guest.as_ref().map(|guest| guest.enter()).transpose();
+        call.map_err(|exceeded| reply::status_to_retry(&exceeded, exceeded.pause()))
     }
 }
 

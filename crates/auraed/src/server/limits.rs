@@ -4,10 +4,22 @@
 use std::time::Duration;
 
 /// Connections at once, over all listeners. Beyond, new ones wait in the kernel's backlog.
-pub const MAX_CONNECTIONS: usize = 1024;
-/// TLS handshakes at once: they are where a stranger costs most.
-pub const MAX_HANDSHAKES: usize = 128;
-/// How long a TLS handshake may take; on a slow link it needs two round trips.
+pub const MAX_CONNECTIONS: usize = 4096;
+/// Connections at once of one principal: it cannot take all of them. One more is ended after its
+/// handshake.
+pub const MAX_CONNECTIONS_PER_PRINCIPAL: usize = 2560;
+/// Requests at once of one principal, over all its connections: each takes some kilobytes. One more is
+/// refused with RESOURCE_EXHAUSTED.
+pub const MAX_CALLS_PER_PRINCIPAL: usize = 8192;
+/// Requests a second of one principal, unless told otherwise: twice what one client can make the daemon
+/// do. One more is refused with RESOURCE_EXHAUSTED, and told when to ask again.
+pub const REQUESTS_PER_SECOND: u32 = 200_000;
+/// TLS handshakes at once: each holds some kilobytes of a stranger. Beyond, new connections wait in the
+/// kernel's backlog.
+pub const MAX_HANDSHAKES: usize = 512;
+/// TLS handshakes at once of one address: a host cannot take all of them. One more is closed at once.
+pub const MAX_HANDSHAKES_PER_SOURCE: usize = 128;
+/// How long a TLS handshake and HTTP/2's first bytes may take; on a slow link they need two round trips.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Requests at once on one connection. Each `Wait` and each followed log holds one.
 pub const MAX_STREAMS: u32 = 256;
@@ -21,11 +33,22 @@ pub const RESERVED_STREAMS: u32 = 64;
 pub const STREAM_WINDOW: u32 = 64 << 10;
 /// All that HTTP/2 allows: each stream is bounded by its own window.
 pub const CONNECTION_WINDOW: u32 = i32::MAX.unsigned_abs();
+/// What a client may send on one stream before a service reads it.
+pub const CLIENT_STREAM_WINDOW: u32 = 256 << 10;
+/// What a client may send on all streams of a connection before services read it: this much is the
+/// memory that one connection can fill, and the most that is on its way on a long line.
+pub const CLIENT_CONNECTION_WINDOW: u32 = 512 << 10;
 /// The bytes of a request message: the default of gRPC implementations, and far above any request.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
-/// The bytes of a request's headers.
+/// The bytes of a request's headers, and so (with the size of a frame) how many CONTINUATION frames there
+/// may be. Larger ones are refused with 431; many more end the connection.
 pub const MAX_HEADER_BYTES: u32 = 16 << 10;
-/// How long a connection may be silent before the peer is asked whether it is still there.
+/// Streams that a client resets before their requests were looked at: one more ends the connection (rapid
+/// reset, CVE-2023-44487).
+pub const MAX_PENDING_RESETS: usize = 20;
+/// Streams that the daemon resets because of what the client sent: one more ends the connection.
+pub const MAX_ERROR_RESETS: usize = 256;
+/// How long a connection may be silent, or in the middle of its headers, before the peer is asked whether it is still there.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the peer has to say that it is.
 pub const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);

@@ -5,14 +5,18 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::unix::UCred;
 use tokio::net::{TcpListener, UnixListener};
+
+use super::sources::Source;
+use crate::private;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 512;
@@ -173,21 +177,25 @@ impl Listener {
     }
 
     /// The next connection and what is known of its peer before it says anything.
-    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, String)> {
+    pub(super) async fn accept(&self) -> io::Result<(Box<dyn Stream>, String, Source)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Small messages go out at once; a failure only costs time.
                 let _ = stream.set_nodelay(true);
-                Ok((Box::new(stream), peer.to_string()))
+                Ok((Box::new(stream), peer.to_string(), Source::of(peer.ip())))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                let peer = match stream.peer_cred() {
-                    Ok(peer) => format!("unix:uid={},pid={}", peer.uid(), peer.pid().unwrap_or(0)),
-                    Err(_) => "unix".to_owned(),
+                let peer = stream.peer_cred().ok();
+                let source = Source::User(peer.as_ref().map(UCred::uid));
+                let peer = match peer {
+                    Some(peer) => {
+                        format!("unix:uid={},pid={}", peer.uid(), peer.pid().unwrap_or(0))
+                    }
+                    None => "unix".to_owned(),
                 };
-                Ok((Box::new(stream), peer))
+                Ok((Box::new(stream), peer, source))
             }
         }
     }
@@ -222,8 +230,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 
 fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        create_private_directory(directory)
-            .map_err(failed("create the socket's directory", directory))?;
+        private::create(directory).map_err(failed("create the socket's directory", directory))?;
     }
     remove_stale(path)?;
     let listener = UnixListener::bind(path).map_err(failed("listen on", path))?;
@@ -232,12 +239,6 @@ fn bind_unix(path: &Path) -> Result<Listener, ListenError> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(failed("restrict the permissions of", path))?;
     Ok(Listener::Unix(listener, Some(file)))
-}
-
-/// Makes a directory, and those above it, that only its owner may enter. One that exists is left as
-/// it is.
-pub(super) fn create_private_directory(directory: &Path) -> io::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// Removes a socket that nobody listens on any more.

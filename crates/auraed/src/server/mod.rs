@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! listener ─accept─▶ handshake ─verified─▶ HTTP/2 connection ─request─▶ gate
-//!    │                   └─refused: logged with the reason
+//!    │                   └─refused: logged and recorded with the reason
 //!    └─ shutdown asked for: no more connections, and open ones take no more requests
 //! ```
+//!
+//! What one peer can take is bounded at each step, and one cannot keep others waiting: strangers share one
+//! [lane](crate::share), and each principal has one.
 //!
 //! **Invariant**: what is read from a peer before its certificate was verified is read by rustls alone.
 
 mod limits;
 mod listen;
+mod preface;
+mod sources;
 mod tls;
 
 pub use limits::*;
@@ -30,9 +35,13 @@ use tokio::time::error::Elapsed;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::gate::{Gate, Identity, identity_of_certificate};
+use crate::audit::Audit;
+use crate::gate::{Admitted, Gate, Identity, identity_of_certificate};
 use crate::route::Route;
+use crate::share::{Guest, InLane, InLanes, Lane, Shares};
 use crate::shutdown::Shutdown;
+use preface::{Begun, begun};
+use sources::{Counted, Source, Sources};
 
 /// What all listeners of a daemon share. Clones are the same server.
 #[derive(Clone, Debug)]
@@ -41,6 +50,11 @@ pub struct Server {
     shutdown: Shutdown,
     connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    sources: Sources,
+    /// Where the handshakes of all strangers are done.
+    strangers: Lane,
+    shares: Shares,
+    audit: Audit,
     /// Set when open connections are to be cut.
     cut: watch::Sender<bool>,
 }
@@ -48,8 +62,8 @@ pub struct Server {
 /// Serves the connection of a zone's daemon to the daemon above, until it ends. Once the shutdown is
 /// asked for, open requests have until `drain` to end.
 pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, drain: Duration) {
-    let service = Gate::new(route, shutdown.clone()).admit_parent();
-    let mut http = http();
+    let service = Gate::new(route, shutdown.clone(), Audit::none()).admit_parent();
+    let mut http = http(TokioExecutor::new());
     http.max_concurrent_streams(MAX_ZONE_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -79,21 +93,32 @@ pub async fn serve_inside(
     shutdown: Shutdown,
 ) {
     let peer = principal.name().to_owned();
-    let service = Gate::new(route, shutdown).admit(principal, peer);
-    if let Err(error) = http().serve_connection(TokioIo::new(stream), service).await {
+    let service = Gate::new(route, shutdown, Audit::none()).admit(principal, peer, None);
+    let http = http(TokioExecutor::new());
+    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(error = crate::reply::text(&error), "an executable's connection is lost");
     }
 }
 
 impl Server {
-    /// A server for `route`. It begins to end when `shutdown` is asked for.
+    /// A server for `route` that records in `audit`, and lets a principal make so many requests a second.
+    /// It begins to end when `shutdown` is asked for.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(route: Route, shutdown: Shutdown) -> Self {
+    pub fn new(route: Route, shutdown: Shutdown, audit: Audit, per_second: u32) -> Self {
+        // The others of the runtime's threads are there for everybody else.
+        let places = tokio::runtime::Handle::current().metrics().num_workers() / 2;
         Self {
-            gate: Gate::new(route, shutdown.clone()),
+            gate: Gate::new(route, shutdown.clone(), audit.clone()),
             shutdown,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+            sources: Sources::default(),
+            strangers: Lane::new(places),
+            shares: Shares::new(places, per_second),
+            audit,
             cut: watch::Sender::new(false),
         }
     }
@@ -108,10 +133,13 @@ impl Server {
                 accepted = self.accept(&listener) => accepted,
             };
             match accepted {
-                Ok((stream, peer, slots)) => {
-                    let connection = Connection { server: self.clone(), peer, slots };
-                    tokio::spawn(connection.run(stream, tls.clone()));
-                }
+                Ok((stream, peer, source, slots)) => match self.sources.admit(source) {
+                    Some(source) => {
+                        let connection = Connection { server: self.clone(), peer, slots, source };
+                        tokio::spawn(connection.run(stream, tls.clone()));
+                    }
+                    None => self.refused(None, &peer, TOO_MANY_HANDSHAKES),
+                },
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -124,11 +152,19 @@ impl Server {
     async fn accept(
         &self,
         listener: &Listener,
-    ) -> io::Result<(Box<dyn listen::Stream>, String, Slots)> {
+    ) -> io::Result<(Box<dyn listen::Stream>, String, Source, Slots)> {
         let connection = acquire(&self.connections).await?;
         let handshake = acquire(&self.handshakes).await?;
-        let (stream, peer) = listener.accept().await?;
-        Ok((stream, peer, Slots { connection, handshake }))
+        let (stream, peer, source) = listener.accept().await?;
+        Ok((stream, peer, source, Slots { connection, handshake }))
+    }
+
+    /// Says that a connection was refused, in the log and the audit log; who comes too often is counted
+    /// there alone.
+    fn refused(&self, principal: Option<Principal>, peer: &str, reason: &str) {
+        if self.audit.refused(principal, peer, reason) {
+            tracing::warn!(peer, reason, "refused a TLS handshake");
+        }
     }
 
     /// Waits until all connections have ended, at most `timeout`; then cuts those that are left. For
@@ -158,30 +194,35 @@ struct Connection {
     server: Server,
     peer: String,
     slots: Slots,
+    source: Counted,
 }
+
+/// Why a connection is closed before its handshake.
+const TOO_MANY_HANDSHAKES: &str = "too many handshakes of this address are under way";
 
 impl Connection {
     async fn run(self, stream: Box<dyn listen::Stream>, tls: TlsAcceptor) {
-        let Self { server, peer, slots } = self;
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
+        let Self { server, peer, slots, source } = self;
+        let handshake = async { begun(tls.accept(stream).await?).await };
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, server.strangers.wrap(handshake));
         let outcome = tokio::select! {
             _ = server.shutdown.wait_for_end() => return,
             outcome = handshake => outcome,
         };
-        drop(slots.handshake);
+        drop((slots.handshake, source));
         if hung_up(&outcome) {
             // Somebody looked whether the port is open.
             return tracing::debug!(peer, "hung up before the handshake was done");
         }
         match admitted(outcome) {
             Ok((stream, identity)) => server.serve_stream(stream, identity, peer).await,
-            Err(reason) => tracing::warn!(peer, reason, "refused a TLS handshake"),
+            Err(reason) => server.refused(None, &peer, &reason),
         }
         drop(slots.connection);
     }
 }
 
-type Handshaken = TlsStream<Box<dyn listen::Stream>>;
+type Handshaken = Begun<TlsStream<Box<dyn listen::Stream>>>;
 
 fn hung_up(outcome: &Result<io::Result<Handshaken>, Elapsed>) -> bool {
     matches!(outcome, Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof)
@@ -195,7 +236,7 @@ fn admitted(
         .map_err(|_| format!("it took more than {} s", HANDSHAKE_TIMEOUT.as_secs()))?
         .map_err(|error| HandshakeFailure(&error).to_string())?;
     // The verifier admits no session without a certificate.
-    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let certificates = stream.get_ref().get_ref().1.peer_certificates().unwrap_or_default();
     let certificate = certificates.first().ok_or("the client showed no certificate")?;
     let identity = identity_of_certificate(certificate).map_err(|error| error.to_string())?;
     Ok((stream, identity))
@@ -205,14 +246,18 @@ impl Server {
     /// Serves a connection until its peer ends it, the daemon does, or the peer's certificate expires.
     async fn serve_stream(&self, stream: Handshaken, identity: Identity, peer: String) {
         let Identity { principal, validity } = identity;
+        let guest = match self.shares.admit(&principal) {
+            Ok(guest) => guest,
+            Err(refused) => return self.refused(Some(principal), &peer, &refused.to_string()),
+        };
         tracing::debug!(peer, %principal, "connected");
-        let service = self.gate.admit(principal, peer.clone());
-        let mut connection = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
+        let connection = self.connection(stream, principal, &peer, guest);
+        let mut connection = std::pin::pin!(connection);
         let mut cut = self.cut.subscribe();
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
             _ = self.shutdown.wait() => {
-                connection.as_mut().graceful_shutdown();
+                connection.as_mut().inner().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,
                     _ = cut.wait_for(|cut| *cut) => Ok(()),
@@ -220,7 +265,7 @@ impl Server {
             }
             () = tokio::time::sleep(validity) => {
                 tracing::warn!(peer, "ending a connection: the client's certificate has expired");
-                connection.as_mut().graceful_shutdown();
+                connection.as_mut().inner().graceful_shutdown();
                 tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
             }
         };
@@ -228,15 +273,33 @@ impl Server {
             tracing::debug!(peer, error = crate::reply::text(&error), "connection lost");
         }
     }
+
+    /// The connection, which runs in its principal's lane as its calls do.
+    fn connection(
+        &self,
+        stream: Handshaken,
+        principal: Principal,
+        peer: &str,
+        guest: Guest,
+    ) -> InLane<http2::Connection<TokioIo<Handshaken>, Admitted, InLanes>> {
+        let lane = guest.lane().clone();
+        let service = self.gate.admit(principal, peer.to_owned(), Some(guest));
+        let mut http = http(InLanes(lane.clone()));
+        http.initial_stream_window_size(CLIENT_STREAM_WINDOW)
+            .initial_connection_window_size(CLIENT_CONNECTION_WINDOW);
+        lane.wrap(http.serve_connection(TokioIo::new(stream), service))
+    }
 }
 
-fn http() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http<E: Clone>(executor: E) -> http2::Builder<E> {
+    let mut builder = http2::Builder::new(executor);
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
         .max_send_buf_size(MAX_SEND_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     builder

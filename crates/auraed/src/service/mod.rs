@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: [`Api::call`] takes a permit, so nothing here can be reached without one.
 
+pub mod audit;
 pub mod cells;
 pub mod discovery;
 pub mod health;
@@ -100,6 +101,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::audit::Audit;
     use crate::runtime::cells::{Cells, CellsSettings};
     use crate::runtime::executables::Executables;
     use crate::runtime::logs::LogRing;
@@ -128,7 +130,8 @@ mod tests {
         Api::default()
             .with(discovery::Discovery::service(Health::default()))
             .with(CellServiceServer::new(cells::CellApi::new(own, Some(executables), own_cells)))
-            .with(node::NodeApi::service(machine, Health::default(), None))
+            .with(node::NodeApi::service(machine, Health::default(), None, Audit::none()))
+            .with(audit::AuditApi::service(Audit::in_memory()))
             .with(observe::Observe::service(LogRing::new(0), Workloads::none()))
     }
 

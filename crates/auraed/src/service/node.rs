@@ -7,7 +7,7 @@ use aurae_kernel::kernel_log::Record;
 use aurae_kernel::probe::Interface;
 use aurae_proto::node::node_service_server::{NodeService, NodeServiceServer};
 use aurae_proto::node::{
-    DegradedPhase, InfoRequest, InfoResponse, KernelLogRequest, KernelLogResponse,
+    AuditLog, DegradedPhase, InfoRequest, InfoResponse, KernelLogRequest, KernelLogResponse,
     NetworkInterface, NodeCapabilities, PowerOffRequest, PowerOffResponse, RebootRequest,
     RebootResponse, UpgradeRequest, UpgradeResponse,
 };
@@ -15,6 +15,7 @@ use futures_util::stream;
 use prost_types::Timestamp;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::audit::{Audit, Standing};
 use crate::reply::Unsupported;
 use crate::runtime::node::Machine;
 use crate::runtime::upgrade::Upgrades;
@@ -37,17 +38,20 @@ pub struct NodeApi {
     health: Health,
     /// `None` in a zone.
     upgrades: Option<Upgrades>,
+    audit: Audit,
 }
 
 impl NodeApi {
-    /// A service over `machine` that tells of `health`, and replaces the daemon with `upgrades`.
+    /// A service over `machine` that tells of `health` and of `audit`, and replaces the daemon with
+    /// `upgrades`.
     #[must_use]
     pub fn service(
         machine: Machine,
         health: Health,
         upgrades: Option<Upgrades>,
+        audit: Audit,
     ) -> NodeServiceServer<Self> {
-        NodeServiceServer::new(Self { machine, health, upgrades })
+        NodeServiceServer::new(Self { machine, health, upgrades, audit })
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
@@ -74,6 +78,7 @@ impl NodeApi {
             interfaces: facts.interfaces.into_iter().map(interface).collect(),
             daemon_start_time: Some(facts.started.into()),
             last_upgrade: self.upgrades.as_ref().and_then(Upgrades::last).map(upgrade::outcome),
+            audit: self.audit.standing().map(audit_log),
         })
     }
 
@@ -162,6 +167,17 @@ fn response(record: Record) -> KernelLogResponse {
         severity: record.severity.into(),
         facility: record.facility,
         message: record.message,
+    }
+}
+
+fn audit_log(standing: Standing) -> AuditLog {
+    let file = standing.file.unwrap_or_default();
+    AuditLog {
+        records: standing.records,
+        lost: standing.lost,
+        omitted: standing.omitted,
+        file: file.to_string_lossy().into_owned(),
+        required: standing.required,
     }
 }
 

@@ -32,6 +32,7 @@ use aurae_model::CellPath;
 use prost::Message;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::audit::Audit;
 use crate::reply::text;
 use crate::route::Route;
 use crate::runtime::DEFAULT_GRACE;
@@ -163,7 +164,7 @@ fn api(own: OwnZone, workloads: Workloads, shutdown: Shutdown) -> Api {
         let cells = CellApi::new(own, workloads.executables.clone(), cells);
         api = api.with(CellServiceServer::new(cells));
     }
-    let node = NodeApi::service(machine, Status::default(), None);
+    let node = NodeApi::service(machine, Status::default(), None, Audit::none());
     api.with(node).with(Observe::service(log, workloads))
 }
 

@@ -1,11 +1,13 @@
 //! The server as its clients see it: who gets in, what is refused, what is left of it in the log.
 
+mod attack;
 pub(crate) mod pki;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use aurae_authz::Form;
 use aurae_client::{Client, Identity};
 use aurae_proto::discovery::DiscoverRequest;
 use aurae_proto::discovery::discovery_service_client::DiscoveryServiceClient;
@@ -30,10 +32,12 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use super::*;
+use crate::audit::{Decision, Entry, Start};
 use crate::runtime::logs::{LogRing, Reader, ReaderOptions};
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::service::Api;
+use crate::service::audit::AuditApi;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -54,22 +58,29 @@ struct Fixture {
     health: Health,
     shutdown: Shutdown,
     log: LogRing,
+    audit: Audit,
     serving: JoinSet<()>,
     _capture: tracing::subscriber::DefaultGuard,
 }
 
 impl Fixture {
     fn start() -> Self {
+        Self::with(Audit::in_memory(), REQUESTS_PER_SECOND)
+    }
+
+    fn with(audit: Audit, per_second: u32) -> Self {
         let (health, shutdown, log) =
             (Health::default(), Shutdown::default(), LogRing::new(1 << 20));
         let capture = crate::logging::capture(&log);
         let machine = Machine::new(Role::Beside, BTreeSet::new(), shutdown.clone());
         let api = Api::default()
             .with(Discovery::service(health.clone()))
-            .with(NodeApi::service(machine, health.clone(), None))
+            .with(NodeApi::service(machine, health.clone(), None, audit.clone()))
+            .with(AuditApi::service(audit.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
-        let server = Server::new(Route::new(with_reflection(api).unwrap(), None), shutdown.clone());
+        let route = Route::new(with_reflection(api).unwrap(), None);
+        let server = Server::new(route, shutdown.clone(), audit.clone(), per_second);
         let pki = Pki::new();
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP address") };
@@ -80,6 +91,7 @@ impl Fixture {
             health,
             shutdown,
             log,
+            audit,
             serving: JoinSet::new(),
             _capture: capture,
         };
@@ -118,6 +130,26 @@ impl Fixture {
     }
 }
 
+impl Fixture {
+    /// Waits for a record like this.
+    async fn recorded(&self, wanted: impl Fn(&Entry) -> bool) -> Entry {
+        let mut reader = self.audit.reader(Start::Kept, true).unwrap().unwrap();
+        let found = async {
+            while let Some((seen, _)) = reader.next().await {
+                if wanted(&seen.entry) {
+                    return (*seen.entry).clone();
+                }
+            }
+            panic!("the audit log ended")
+        };
+        tokio::time::timeout(PATIENCE, found).await.expect("there is no such record")
+    }
+}
+
+fn is_for(entry: &Entry, method: &str) -> bool {
+    entry.action.as_ref().is_some_and(|action| action.as_str().ends_with(method))
+}
+
 async fn find(mut reader: Reader, parts: &[&str]) -> String {
     while let Some(batch) = reader.next().await {
         for entry in batch.entries {
@@ -151,7 +183,7 @@ async fn a_unix_socket_asks_for_the_same_certificates() {
     let client = Client::connect(&pki::node_at(&path, identity)).await.unwrap();
     let mut discovery = DiscoveryServiceClient::new(client.channel());
     discovery.discover(DiscoverRequest {}).await.unwrap();
-    fixture.logged(&["audit", "peer=\"unix:uid="]).await;
+    fixture.recorded(|entry| entry.peer.starts_with("unix:uid=")).await;
 
     let other = Pki::new();
     let stranger = other.client_of_server_of(&fixture.pki);
@@ -255,14 +287,18 @@ async fn the_audit_log_says_who_did_what_and_what_came_of_it() {
     let client = fixture.client().await;
     let channel = client.channel();
     DiscoveryServiceClient::new(channel.clone()).discover(DiscoverRequest {}).await.unwrap();
-    let alice = format!("principal=\"{}\" form=\"spiffe\"", pki::ALICE);
-    let peer = "peer=\"127.0.0.1:";
-    let action = "action=\"/aurae.discovery.v0.DiscoveryService/Discover\" status=Ok";
-    fixture.logged(&["audit", &alice, peer, action, "request=0"]).await;
+    let record = fixture.recorded(|entry| is_for(entry, "/Discover")).await;
+    let principal = record.principal.unwrap();
+    assert_eq!((principal.name(), principal.form()), (pki::ALICE, Form::Spiffe));
+    assert!(record.peer.starts_with("127.0.0.1:"), "{}", record.peer);
+    let action = record.action.unwrap();
+    assert_eq!(action.as_str(), "/aurae.discovery.v0.DiscoveryService/Discover");
+    assert_eq!((record.request, record.code, record.decision), (0, Code::Ok, Decision::Allowed));
 
     let refused = NodeServiceClient::new(channel).power_off(PowerOffRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
-    fixture.logged(&["audit", "NodeService/PowerOff\" status=FailedPrecondition"]).await;
+    let record = fixture.recorded(|entry| is_for(entry, "/PowerOff")).await;
+    assert_eq!((record.request, record.code), (1, Code::FailedPrecondition));
 }
 
 #[tokio::test]
@@ -270,12 +306,15 @@ async fn a_certificate_without_a_uri_is_known_by_its_other_names() {
     let fixture = Fixture::start();
     let bob = fixture.pki.client("bob", |params| params.subject_alt_names.clear());
     fixture.discover(bob).await.unwrap();
-    fixture.logged(&["audit", "principal=\"bob\" form=\"common-name\""]).await;
+    let is = |entry: &Entry, form, name: &str| {
+        entry.principal.as_ref().is_some_and(|who| who.form() == form && who.name() == name)
+    };
+    fixture.recorded(|entry| is(entry, Form::CommonName, "bob")).await;
     let host = fixture.pki.client("carol", |params| {
         params.subject_alt_names = vec![SanType::DnsName("host.example".try_into().unwrap())];
     });
     fixture.discover(host).await.unwrap();
-    fixture.logged(&["audit", "principal=\"host.example\" form=\"dns\""]).await;
+    fixture.recorded(|entry| is(entry, Form::Dns, "host.example")).await;
 }
 
 #[tokio::test]
@@ -323,6 +362,7 @@ async fn reflection_lists_and_describes_every_service() {
     let MessageResponse::ListServicesResponse(list) = listed else { panic!("{listed:?}") };
     let listed: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
     let expected = [
+        "aurae.audit.v0.AuditService",
         "aurae.discovery.v0.DiscoveryService",
         "aurae.node.v0.NodeService",
         "aurae.observe.v0.ObserveService",
@@ -374,7 +414,8 @@ async fn a_stream_ends_when_its_client_goes_away() {
     assert_eq!(item.channel, "auraed");
     assert!(item.timestamp > 0 && item.line.contains("something to read"), "{item:?}");
     drop(stream);
-    fixture.logged(&["audit", "GetAuraeDaemonLogStream\" status=Cancelled"]).await;
+    let record = fixture.recorded(|entry| is_for(entry, "/GetAuraeDaemonLogStream")).await;
+    assert_eq!(record.code, Code::Cancelled);
 }
 
 #[tokio::test]
@@ -423,6 +464,7 @@ async fn an_executable_may_read_its_zone_and_change_nothing() {
         machine,
         Health::default(),
         None,
+        Audit::none(),
     ));
     let (ours, theirs) = UnixStream::pair().unwrap();
     let principal = Principal::executable("executables/nginx");

@@ -1,0 +1,176 @@
+//! A record, once it is closed.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use aurae_authz::{Action, Principal};
+use tonic::Code;
+
+/// Of each text of a record so many bytes are kept: names and paths are shorter, unless somebody wants
+/// to fill the log.
+const MAX_TEXT: usize = 512;
+
+/// What became of a call, or of a connection that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number; each is greater than the one before.
+    pub sequence: u64,
+    /// When the call came, in nanoseconds since the epoch.
+    pub unix_nanos: u64,
+    /// Its number among the calls of this daemon.
+    pub request: u64,
+    /// Who asked; `None`: nobody that was let in.
+    pub principal: Option<Principal>,
+    /// From where.
+    pub peer: Arc<str>,
+    /// What for; `None`: a connection that was refused.
+    pub action: Option<Action>,
+    /// What it was for.
+    pub resource: Option<String>,
+    /// Whether it was allowed.
+    pub decision: Decision,
+    /// The policies that decided.
+    pub rule: Option<String>,
+    /// How it ended.
+    pub code: Code,
+    /// How long it took.
+    pub duration_us: u64,
+    /// Why a connection was refused.
+    pub reason: Option<String>,
+    /// So many refused connections before have no record.
+    pub omitted: u64,
+}
+
+/// Whether a call was allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It was.
+    Allowed,
+    /// It was not, or a limit turned it away before.
+    Denied,
+}
+
+impl Decision {
+    /// As the file spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+        }
+    }
+}
+
+impl Entry {
+    /// The bytes of memory that it takes. What it shares with its connection is counted: the connection
+    /// may be gone.
+    pub(super) fn size(&self) -> usize {
+        let texts = [
+            self.principal.as_ref().map(|principal| principal.name().len()),
+            Some(self.peer.len()),
+            self.action.as_ref().map(|action| action.as_str().len()),
+            self.resource.as_ref().map(String::len),
+            self.rule.as_ref().map(String::len),
+            self.reason.as_ref().map(String::len),
+        ];
+        size_of::<Self>() + texts.into_iter().flatten().sum::<usize>()
+    }
+
+    /// A line of JSON for the file.
+    pub(super) fn write_line(&self, line: &mut Vec<u8>) {
+        let text = |text: Option<&str>| serde_json::Value::from(cut(text.unwrap_or_default()));
+        let principal = self.principal.as_ref();
+        let fields = [
+            ("sequence", self.sequence.into()),
+            ("unix_nanos", self.unix_nanos.into()),
+            ("request_id", self.request.into()),
+            ("principal", text(principal.map(Principal::name))),
+            ("form", text(principal.map(|principal| principal.form().as_str()))),
+            ("peer", text(Some(&self.peer))),
+            ("action", text(self.action.as_ref().map(Action::as_str))),
+            ("resource", text(self.resource.as_deref())),
+            ("decision", self.decision.as_str().into()),
+            ("rule", text(self.rule.as_deref())),
+            ("status", i32::from(self.code).into()),
+            ("duration_us", self.duration_us.into()),
+            ("reason", text(self.reason.as_deref())),
+            ("omitted", self.omitted.into()),
+        ];
+        let mut separator = '{';
+        for (name, value) in fields.into_iter().filter(|(_, value)| *value != "") {
+            // Names need no escape; a value's text is JSON.
+            line.extend(format!("{separator}\"{name}\":{value}").as_bytes());
+            separator = ',';
+        }
+        line.extend(b"}\n");
+    }
+}
+
+/// The beginning of a text, as much as is kept.
+pub(super) fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT)).unwrap_or_default()
+}
+
+/// The same of an action, which is whatever a client sent as a path.
+pub(super) fn cut_action(action: Action) -> Action {
+    match action.as_str().len() {
+        0..=MAX_TEXT => action,
+        _ => Action::new(cut(action.as_str())),
+    }
+}
+
+/// The same of a text that may have an owner.
+pub(super) fn owned(text: Cow<'_, str>) -> String {
+    match text.len() {
+        0..=MAX_TEXT => text.into_owned(),
+        _ => cut(&text).to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A record of no call.
+    pub(in super::super) fn entry(sequence: u64) -> Entry {
+        Entry {
+            sequence,
+            unix_nanos: sequence,
+            request: 0,
+            principal: Some(Principal::common_name("alice")),
+            peer: "127.0.0.1:1".into(),
+            action: Some(Action::new("/a.B/C")),
+            resource: None,
+            decision: Decision::Allowed,
+            rule: None,
+            code: Code::Ok,
+            duration_us: 7,
+            reason: None,
+            omitted: 0,
+        }
+    }
+
+    #[test]
+    fn a_line_is_json_in_the_order_of_the_fields() {
+        let mut line = Vec::new();
+        Entry { resource: Some("cells/\"web\"\n".into()), ..entry(5) }.write_line(&mut line);
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "{\"sequence\":5,\"unix_nanos\":5,\"request_id\":0,\"principal\":\"alice\",\
+             \"form\":\"common-name\",\"peer\":\"127.0.0.1:1\",\"action\":\"/a.B/C\",\
+             \"resource\":\"cells/\\\"web\\\"\\n\",\"decision\":\"allowed\",\"status\":0,\
+             \"duration_us\":7,\"omitted\":0}\n"
+        );
+    }
+
+    #[test]
+    fn what_a_client_makes_long_is_cut() {
+        let long = cut_action(Action::new(&"é".repeat(MAX_TEXT)));
+        assert_eq!(long.as_str().len(), MAX_TEXT);
+        assert_eq!(owned("x".repeat(MAX_TEXT + 1).into()).len(), MAX_TEXT);
+        let mut line = Vec::new();
+        Entry { principal: Some(Principal::common_name(&"y".repeat(9999))), ..entry(1) }
+            .write_line(&mut line);
+        assert!(line.len() < 2 * MAX_TEXT);
+    }
+}

@@ -1,0 +1,129 @@
+//! The log as those see it who record and those who read.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use aurae_authz::{Action, Principal};
+use tonic::Code;
+
+use super::writer::tests::Disk;
+use super::*;
+use crate::status::Status;
+
+fn open(audit: &Audit, action: &str) -> Record {
+    let zone = aurae_model::ZonePath::parse("cells/web").ok();
+    Record::open(audit, Principal::common_name("alice"), "here".into(), Action::new(action), zone)
+}
+
+/// What is kept.
+pub(crate) async fn all(audit: &Audit) -> Vec<Entry> {
+    let mut reader = audit.reader(Start::Kept, false).unwrap().unwrap();
+    let mut entries = Vec::new();
+    while let Some((seen, _)) = reader.next().await {
+        entries.push((*seen.entry).clone());
+    }
+    entries
+}
+
+#[tokio::test]
+async fn a_record_is_made_once_whatever_ends_its_call() {
+    let audit = Audit::in_memory();
+    let mut closed = open(&audit, "/a.B/Closed");
+    closed.close(Code::Ok);
+    closed.close(Code::Internal);
+    drop(closed);
+    drop(open(&audit, "/a.B/Dropped"));
+    let mut denied = open(&audit, "/a.B/Denied");
+    denied.verdict().deny();
+    denied.verdict().set_rule("policy0");
+    denied.verdict().set_resource("cells/web/executables/nginx");
+    denied.close(Code::PermissionDenied);
+
+    let entries = all(&audit).await;
+    let seen: Vec<_> = entries.iter().map(|entry| (entry.request, entry.code)).collect();
+    assert_eq!(seen, [(0, Code::Ok), (1, Code::Cancelled), (2, Code::PermissionDenied)]);
+    assert_eq!(entries[0].resource.as_deref(), Some("cells/web"));
+    assert_eq!(entries[0].decision, Decision::Allowed);
+    assert_eq!(entries[2].resource.as_deref(), Some("cells/web/executables/nginx"));
+    assert_eq!(entries[2].decision, Decision::Denied);
+    assert_eq!(entries[2].rule.as_deref(), Some("policy0"));
+    assert_eq!(audit.standing().unwrap().records, 3);
+}
+
+#[tokio::test]
+async fn a_reader_that_follows_waits_and_ends_with_the_log() {
+    let audit = Audit::in_memory();
+    let mut reader = audit.reader(Start::Last(0), true).unwrap().unwrap();
+    let reading = tokio::spawn(async move { (reader.next().await, reader.next().await) });
+    tokio::task::yield_now().await;
+    drop(open(&audit, "/a.B/C"));
+    audit.close();
+    let (first, end) = reading.await.unwrap();
+    assert_eq!(first.unwrap().0.entry.request, 0);
+    assert_eq!(end, None);
+}
+
+#[tokio::test]
+async fn refused_connections_are_recorded_until_they_are_many_and_then_counted() {
+    let audit = Audit::in_memory();
+    for _ in 0..1000 {
+        audit.refused(None, "192.0.2.1:1", "the client showed no certificate");
+    }
+    let entries = all(&audit).await;
+    let omitted = audit.standing().unwrap().omitted;
+    assert!(entries.len() < 1000, "{}", entries.len());
+    assert_eq!(entries.len() as u64 + omitted, 1000);
+    assert_eq!(entries[0].decision, Decision::Denied);
+    assert_eq!(entries[0].code, Code::Unauthenticated);
+    assert_eq!(entries[0].reason.as_deref(), Some("the client showed no certificate"));
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_be_recorded_is_refused_where_that_is_required() {
+    let (disk, status) = (Disk::default(), Status::default());
+    let audit = Audit::with_target("/log".into(), true, 0, disk.clone(), &status).unwrap();
+    let mut ran = open(&audit, "/a.B/Ran");
+    ran.reserve().unwrap();
+    disk.full.store(true, Ordering::Relaxed);
+    ran.close(Code::Ok);
+    let refused = loop {
+        let mut record = open(&audit, "/a.B/Refused");
+        if let Err(refused) = record.reserve() {
+            break refused;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(refused.to_string().starts_with("the call was not done: it could not be recorded"));
+    disk.full.store(false, Ordering::Relaxed);
+    audit.flush(Duration::from_secs(30)).await;
+    let written = String::from_utf8(disk.written.lock().unwrap().clone()).unwrap();
+    assert!(written.contains("/a.B/Ran"), "{written}");
+    assert_eq!(audit.standing().unwrap().lost, 0);
+    assert!(status.degraded().is_empty());
+}
+
+#[tokio::test]
+async fn numbers_and_the_file_go_on_with_the_next_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let settings =
+        Settings { file: Some(directory.path().join("audit.log")), ..Settings::default() };
+    let mut last = 0;
+    for daemon in 0..3 {
+        let audit = Audit::start(&settings, &Status::default()).unwrap();
+        drop(open(&audit, "/a.B/C"));
+        audit.flush(Duration::from_secs(30)).await;
+        let entry = all(&audit).await.pop().unwrap();
+        assert!(entry.sequence > last);
+        last = entry.sequence;
+        let text = std::fs::read_to_string(directory.path().join("audit.log")).unwrap();
+        assert_eq!(text.lines().count(), daemon + 1);
+        assert!(text.lines().last().unwrap().contains(&format!("\"sequence\":{last}")));
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_opened_is_told_by_its_name() {
+    let settings = Settings { file: Some("/proc/no/audit.log".into()), ..Settings::default() };
+    let error = Audit::start(&settings, &Status::default()).unwrap_err();
+    assert!(error.to_string().contains("/proc/no/audit.log"), "{error}");
+}
