@@ -197,8 +197,8 @@ impl Daemon {
             None => {}
         }
         self.log.close();
-        // Who waits for something that goes on waits for longer than anybody can be asked to.
         audit.close();
+        // Who waits for something that goes on waits for longer than anybody can be asked to.
         server.drain(if keeps { HAND_ON_TIMEOUT } else { DRAIN_TIMEOUT }).await;
         audit.flush(AUDIT_TIMEOUT).await;
         tracing::info!("stopped");
