@@ -33,9 +33,16 @@ pub struct Arguments {
     /// The server's private key, PEM.
     #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/server.key")]
     server_key: PathBuf,
-    /// The certificate of the authority that signs clients, PEM.
+    /// The certificates of the authorities that sign clients, PEM.
     #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/ca.crt")]
     ca_crt: PathBuf,
+    /// A directory of trust bundles, TRUST-DOMAIN.pem: the authorities that may vouch for the SPIFFE
+    /// IDs of that trust domain, and nobody else.
+    #[arg(long, value_name = "DIR")]
+    trust_dir: Option<PathBuf>,
+    /// A certificate revocation list (PEM or DER), or a directory of them; may be given more than once.
+    #[arg(long, value_name = "FILE|DIR")]
+    crl: Vec<PathBuf>,
     /// Where to listen: a path, or an address and port; may be given more than once.
     /// [default: /var/run/aurae/aurae.sock; as process 1 [::]:8080]
     #[arg(short, long, value_name = "PATH|ADDRESS:PORT")]
@@ -145,6 +152,8 @@ impl From<Arguments> for Settings {
                 certificate: arguments.server_crt,
                 key: arguments.server_key,
                 authority: arguments.ca_crt,
+                trust_directory: arguments.trust_dir,
+                revocation_lists: arguments.crl,
             },
             sockets: arguments.socket,
             runtime_directory: arguments.runtime_dir,

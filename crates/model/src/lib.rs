@@ -9,6 +9,7 @@ mod change;
 mod error;
 mod executable;
 mod limits;
+pub mod moment;
 mod name;
 mod restart;
 mod terminal;

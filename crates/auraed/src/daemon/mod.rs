@@ -17,6 +17,7 @@
 mod entry;
 pub(crate) mod handover;
 mod rehearsal;
+pub(crate) mod reload;
 mod running;
 
 pub(crate) use entry::main;
@@ -24,12 +25,11 @@ pub(crate) use entry::main;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aurae_kernel::takeover;
 use aurae_proto::cells::cell_service_server::CellServiceServer;
-use rustls::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::boot;
@@ -43,7 +43,7 @@ use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::runtime::upgrade::{Stage, Upgrades};
 use crate::server::{
-    self, Address, BadAddress, DRAIN_TIMEOUT, ListenError, Listener, MAX_MESSAGE_BYTES, Server,
+    Address, BadAddress, DRAIN_TIMEOUT, ListenError, Listener, MAX_MESSAGE_BYTES, Server, Tls,
     TlsError,
 };
 use crate::service::Api;
@@ -57,11 +57,14 @@ use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
 use crate::{VERSION, reply};
 use handover::{Handover, Taken};
+use reload::Reloader;
 use running::Running;
 
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// The phase that is degraded while certificates cannot be read again, which is also that of the boot.
+const CERTIFICATES: &str = "certificates";
 /// How long open requests may take to end before another version takes over: new connections wait for
 /// it meanwhile.
 const HAND_ON_TIMEOUT: Duration = Duration::from_millis(400);
@@ -118,7 +121,7 @@ struct Daemon {
 
 /// What clients come in by.
 struct Doors {
-    tls: Arc<ServerConfig>,
+    tls: Tls,
     /// With the addresses that were asked for.
     listeners: Vec<(Address, Listener)>,
 }
@@ -131,6 +134,8 @@ impl Daemon {
 
     /// Serves until the shutdown is asked for, and stops in order; or hands on, and stops nothing.
     async fn run(&self, mut taken: Option<Taken>) -> Result<Option<Handover>, DaemonError> {
+        // First of all: without a listener SIGHUP ends the process.
+        let hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let given = taken.as_mut().and_then(|taken| taken.lock.take());
         let lock = match given {
             Some(lock) => Ok(Instance::adopt(lock)),
@@ -153,6 +158,7 @@ impl Daemon {
             Some(doors) => Some(doors),
             None => self.retry_doors().await,
         };
+        tokio::spawn(self.reloader(doors.as_ref()).run(self.shutdown.clone(), hang_up));
         let mut serving = doors.map(|doors| serve(&server, doors)).unwrap_or_default();
         health.serving(&api).await;
         if let Some(taken) = taken {
@@ -266,7 +272,7 @@ impl Daemon {
 
     /// Reads the certificates and binds the sockets that were not handed over; nobody is let in yet.
     fn open_doors(&self, mut taken: Option<&mut Taken>) -> Result<Doors, DaemonError> {
-        let tls = server::server_config(&self.settings.tls).map_err(DaemonError::Tls)?;
+        let tls = Tls::read(&self.settings.tls).map_err(DaemonError::Tls)?;
         let mut listeners = Vec::new();
         for address in self.addresses()? {
             let given = taken.as_mut().and_then(|taken| taken.socket(&address));
@@ -296,6 +302,25 @@ impl Daemon {
         }
     }
 
+    /// What is read again when its files change.
+    fn reloader(&self, doors: Option<&Doors>) -> Reloader {
+        let mut reloader = Reloader::new(self.status.clone());
+        if let Some(Doors { tls, .. }) = doors {
+            let (reloaded, status) = (tls.clone(), self.status.clone());
+            status.set_certificate_expiry(tls.expiry());
+            tls.warn_of_expiry();
+            let reload = move || {
+                let outcome = reloaded.reload().map_err(|error| reply::text(&error));
+                status.set_certificate_expiry(reloaded.expiry());
+                outcome
+            };
+            reloader.add(CERTIFICATES, tls.files().paths(), Box::new(reload));
+            let looked_at = tls.clone();
+            reloader.look(move || looked_at.warn_of_expiry());
+        }
+        reloader
+    }
+
     fn addresses(&self) -> Result<Vec<Address>, DaemonError> {
         if !self.settings.sockets.is_empty() {
             return Ok(self.settings.sockets.clone());
@@ -313,7 +338,7 @@ fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {
     for (address, listener) in doors.listeners {
         let real = listener.address().map(|address| address.to_string());
         tracing::info!(address = real, version = VERSION, "listening");
-        let (server, tls) = (server.clone(), Arc::clone(&doors.tls));
+        let (server, tls) = (server.clone(), doors.tls.clone());
         serving.spawn(async move { (address, server.serve(listener, tls).await) });
     }
     serving
@@ -321,6 +346,8 @@ fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::server::TlsFiles;
     use crate::server::tests::pki::Pki;
@@ -336,6 +363,7 @@ mod tests {
                 authority: directory.join("ca.crt"),
                 certificate: directory.join("server.crt"),
                 key: directory.join("server.key"),
+                ..TlsFiles::default()
             },
             ..Settings::default()
         };

@@ -14,7 +14,7 @@ mod tls;
 
 pub use limits::*;
 pub use listen::{Address, BadAddress, ListenError, Listener, SocketFile};
-pub use tls::{HandshakeFailure, TlsError, TlsFiles, server_config};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use std::time::Duration;
 use aurae_authz::Principal;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::error::Elapsed;
@@ -33,6 +33,7 @@ use tokio_rustls::server::TlsStream;
 use crate::gate::{Gate, Identity, identity_of_certificate};
 use crate::route::Route;
 use crate::shutdown::Shutdown;
+use tls::{HandshakeFailure, Watched, hear};
 
 /// What all listeners of a daemon share. Clones are the same server.
 #[derive(Clone, Debug)]
@@ -100,8 +101,7 @@ impl Server {
 
     /// Accepts connections until the shutdown is asked for, and gives the listener back: what has
     /// connected since waits for whoever accepts next.
-    pub async fn serve(&self, listener: Listener, tls: Arc<ServerConfig>) -> Listener {
-        let tls = TlsAcceptor::from(tls);
+    pub async fn serve(&self, listener: Listener, tls: Tls) -> Listener {
         loop {
             let accepted = tokio::select! {
                 _ = self.shutdown.wait() => return listener,
@@ -109,8 +109,9 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer, slots)) => {
-                    let connection = Connection { server: self.clone(), peer, slots };
-                    tokio::spawn(connection.run(stream, tls.clone()));
+                    let tls = tls.subscribe();
+                    let connection = Connection { server: self.clone(), peer, slots, tls };
+                    tokio::spawn(connection.run(stream));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");
@@ -158,13 +159,15 @@ struct Connection {
     server: Server,
     peer: String,
     slots: Slots,
+    tls: Watched,
 }
 
 impl Connection {
-    async fn run(self, stream: Box<dyn listen::Stream>, tls: TlsAcceptor) {
-        let Self { server, peer, slots } = self;
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream));
-        let outcome = tokio::select! {
+    async fn run(self, stream: Box<dyn listen::Stream>) {
+        let Self { server, peer, slots, mut tls } = self;
+        let handshake = TlsAcceptor::from(tls.config()).accept(stream);
+        let handshake = hear(tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake));
+        let (outcome, refused) = tokio::select! {
             _ = server.shutdown.wait_for_end() => return,
             outcome = handshake => outcome,
         };
@@ -174,8 +177,11 @@ impl Connection {
             return tracing::debug!(peer, "hung up before the handshake was done");
         }
         match admitted(outcome) {
-            Ok((stream, identity)) => server.serve_stream(stream, identity, peer).await,
-            Err(reason) => tracing::warn!(peer, reason, "refused a TLS handshake"),
+            Ok((stream, identity)) => server.serve_stream(stream, identity, peer, tls).await,
+            Err(reason) => {
+                let reason = refused.unwrap_or(reason);
+                tracing::warn!(peer, reason, "refused a TLS handshake");
+            }
         }
         drop(slots.connection);
     }
@@ -202,10 +208,19 @@ fn admitted(
 }
 
 impl Server {
-    /// Serves a connection until its peer ends it, the daemon does, or the peer's certificate expires.
-    async fn serve_stream(&self, stream: Handshaken, identity: Identity, peer: String) {
+    /// Serves a connection until its peer ends it, the daemon does, or the peer's certificate expires or
+    /// is not believed any more.
+    async fn serve_stream(
+        &self,
+        stream: Handshaken,
+        identity: Identity,
+        peer: String,
+        mut tls: Watched,
+    ) {
         let Identity { principal, validity } = identity;
         tracing::debug!(peer, %principal, "connected");
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::into_owned).collect();
         let service = self.gate.admit(principal, peer.clone());
         let mut connection = std::pin::pin!(http().serve_connection(TokioIo::new(stream), service));
         let mut cut = self.cut.subscribe();
@@ -222,6 +237,11 @@ impl Server {
                 tracing::warn!(peer, "ending a connection: the client's certificate has expired");
                 connection.as_mut().graceful_shutdown();
                 tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            }
+            reason = tls.refused(&chain) => {
+                // At once: who was revoked gets no time to go on.
+                tracing::warn!(peer, reason, "ending a connection: its client is not trusted any more");
+                Ok(())
             }
         };
         if let Err(error) = outcome {
