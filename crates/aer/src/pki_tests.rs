@@ -72,7 +72,7 @@ fn a_client_is_a_spiffe_id_of_the_trust_domain() {
     assert!(shown(directory.path(), "me.crt").contains("URI spiffe://aurae.local/user/me"));
     let you = shown(directory.path(), "you.crt");
     assert!(you.contains("URI spiffe://aurae.local/user/you"), "{you}");
-    assert!(you.contains("Z (in 9 years)"), "{you}");
+    assert!(you.contains("Z (in "), "{you}");
     assert!(shown(directory.path(), CA_CRT).contains("URI spiffe://aurae.local\n"));
     assert!(you.contains("digital signature, client"), "{you}");
     let config = aurae_client::Config::read(&directory.path().join(CONFIG)).unwrap();

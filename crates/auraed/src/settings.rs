@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use spiffe::transport::Endpoint;
 
 use crate::logging::{self, Format};
+use crate::reply;
 use crate::runtime::logs;
 use crate::server::{Address, TlsFiles};
 
@@ -43,6 +45,10 @@ pub struct Arguments {
     /// A certificate revocation list (PEM or DER), or a directory of them; may be given more than once.
     #[arg(long, value_name = "FILE|DIR")]
     crl: Vec<PathBuf>,
+    /// The SPIFFE Workload API that gives the node its certificate and renews it, in the place of
+    /// --server-crt and --server-key: unix:/run/spire/agent.sock, for example.
+    #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
+    spiffe_socket: Option<Endpoint>,
     /// Where to listen: a path, or an address and port; may be given more than once.
     /// [default: /var/run/aurae/aurae.sock; as process 1 [::]:8080]
     #[arg(short, long, value_name = "PATH|ADDRESS:PORT")]
@@ -110,6 +116,8 @@ impl WorkloadsOnExit {
 pub struct Settings {
     /// The files for TLS.
     pub tls: TlsFiles,
+    /// The SPIFFE Workload API, where the node's identity is from one.
+    pub workload_api: Option<Endpoint>,
     /// Where to listen; empty: the default of the role.
     pub sockets: Vec<Address>,
     /// For what lives as long as the daemon.
@@ -155,6 +163,7 @@ impl From<Arguments> for Settings {
                 trust_directory: arguments.trust_dir,
                 revocation_lists: arguments.crl,
             },
+            workload_api: arguments.spiffe_socket,
             sockets: arguments.socket,
             runtime_directory: arguments.runtime_dir,
             library_directory: arguments.library_dir,
@@ -165,6 +174,12 @@ impl From<Arguments> for Settings {
             command: arguments.command,
         }
     }
+}
+
+/// An endpoint of a Workload API, as `SPIFFE_ENDPOINT_SOCKET` has it, or a socket's path.
+pub(crate) fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
+    let uri = if text.starts_with('/') { format!("unix:{text}") } else { text.to_owned() };
+    Endpoint::parse(&uri).map_err(|error| reply::text(&error))
 }
 
 /// Bytes, or with `KiB`, `MiB`, `GiB` (also `K`, `M`, `G`), within what a ring can have.
@@ -225,6 +240,15 @@ mod tests {
         for bad in ["", "x", "MiB", "1TiB", "1", "65MiB", "1GiB", "-1", "99999999999999999999GiB"] {
             assert!(parse_capacity(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_workload_api_is_a_path_or_an_endpoint() {
+        for text in ["/run/spire/agent.sock", "unix:/run/spire/agent.sock", "tcp://127.0.0.1:8081"]
+        {
+            assert!(parse(&["--spiffe-socket", text]).unwrap().workload_api.is_some(), "{text}");
+        }
+        assert!(parse(&["--spiffe-socket", "http://x"]).is_err());
     }
 
     #[test]

@@ -187,6 +187,9 @@ pub(super) fn init_settings(
         Settings::default()
     });
     settings.sockets.extend(boot.sockets);
+    settings.workload_api = boot.workload_api.or(settings.workload_api);
+    settings.tls.trust_directory = boot.trust_directory.or(settings.tls.trust_directory);
+    settings.tls.revocation_lists.extend(boot.revocation_lists);
     settings.logging.verbose |= boot.verbose;
     settings.logging.format = match boot.log_format {
         Some(LogFormat::Json) => Format::Json,

@@ -19,6 +19,7 @@ pub(crate) mod handover;
 mod rehearsal;
 pub(crate) mod reload;
 mod running;
+pub(crate) mod workload_api;
 
 pub(crate) use entry::main;
 
@@ -59,6 +60,7 @@ use crate::{VERSION, reply};
 use handover::{Handover, Taken};
 use reload::Reloader;
 use running::Running;
+use workload_api::Identities;
 
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -142,7 +144,12 @@ impl Daemon {
             None => Instance::lock(&self.settings.runtime_directory).map_err(DaemonError::from),
         };
         let instance = self.tolerate("runtime-directory", lock)?;
-        let doors = self.tolerate("api", self.open_doors(taken.as_mut()))?;
+        let mut identities = self.identities();
+        if let Some(identities) = &mut identities {
+            identities.first().await;
+        }
+        let doors = self.open_doors(taken.as_mut(), identities.as_ref());
+        let doors = self.tolerate("api", doors)?;
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
         let place = taken.as_ref().and_then(|taken| taken.place.as_ref());
@@ -156,8 +163,11 @@ impl Daemon {
         let server = Server::new(Route::new(api.clone(), cells), self.shutdown.clone());
         let doors = match doors {
             Some(doors) => Some(doors),
-            None => self.retry_doors().await,
+            None => self.retry_doors(identities.as_ref()).await,
         };
+        if let (Some(identities), Some(doors)) = (identities, &doors) {
+            tokio::spawn(identities.renew(doors.tls.clone(), self.status.clone()));
+        }
         tokio::spawn(self.reloader(doors.as_ref()).run(self.shutdown.clone(), hang_up));
         let mut serving = doors.map(|doors| serve(&server, doors)).unwrap_or_default();
         health.serving(&api).await;
@@ -270,9 +280,20 @@ impl Daemon {
         Ok(with_reflection(api)?)
     }
 
+    /// What the Workload API gives, where there is one.
+    fn identities(&self) -> Option<Identities> {
+        let endpoint = self.settings.workload_api.clone()?;
+        Some(Identities::follow(endpoint, self.status.clone(), self.shutdown.clone()))
+    }
+
     /// Reads the certificates and binds the sockets that were not handed over; nobody is let in yet.
-    fn open_doors(&self, mut taken: Option<&mut Taken>) -> Result<Doors, DaemonError> {
-        let tls = Tls::read(&self.settings.tls).map_err(DaemonError::Tls)?;
+    fn open_doors(
+        &self,
+        mut taken: Option<&mut Taken>,
+        identities: Option<&Identities>,
+    ) -> Result<Doors, DaemonError> {
+        let svid = identities.and_then(Identities::current);
+        let tls = Tls::read(&self.settings.tls, svid).map_err(DaemonError::Tls)?;
         let mut listeners = Vec::new();
         for address in self.addresses()? {
             let given = taken.as_mut().and_then(|taken| taken.socket(&address));
@@ -287,14 +308,14 @@ impl Daemon {
 
     /// Tries until the doors are open, or the shutdown is asked for. Certificates may come from a disk
     /// that is found late.
-    async fn retry_doors(&self) -> Option<Doors> {
+    async fn retry_doors(&self, identities: Option<&Identities>) -> Option<Doors> {
         let mut pause = FIRST_RETRY;
         loop {
             tokio::select! {
                 _ = self.shutdown.wait() => return None,
                 () = tokio::time::sleep(pause) => {}
             }
-            if let Ok(doors) = self.open_doors(None) {
+            if let Ok(doors) = self.open_doors(None, identities) {
                 self.status.recover("api");
                 return Some(doors);
             }
@@ -383,11 +404,11 @@ mod tests {
     async fn an_init_opens_the_api_once_its_certificates_are_there() {
         let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
         let daemon = Arc::new(daemon(Role::Init, directory.path()));
-        assert!(daemon.tolerate("api", daemon.open_doors(None)).unwrap().is_none());
+        assert!(daemon.tolerate("api", daemon.open_doors(None, None)).unwrap().is_none());
         assert_eq!(daemon.status.degraded()[0].phase, "api");
 
         let retrying = Arc::clone(&daemon);
-        let opened = tokio::spawn(async move { retrying.retry_doors().await });
+        let opened = tokio::spawn(async move { retrying.retry_doors(None).await });
         for name in ["ca.crt", "server.crt", "server.key"] {
             std::fs::copy(pki.path(name), directory.path().join(name)).unwrap();
         }
@@ -401,7 +422,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let daemon = daemon(Role::Init, directory.path());
         daemon.shutdown.request(Intent::PowerOff);
-        let given_up = tokio::time::timeout(PATIENCE, daemon.retry_doors()).await.unwrap();
+        let given_up = tokio::time::timeout(PATIENCE, daemon.retry_doors(None)).await.unwrap();
         assert!(given_up.is_none());
     }
 }

@@ -63,7 +63,9 @@ fn rehearse(role: Role, arguments: Vec<OsString>) -> Result<(), String> {
     let said = |error: DaemonError| reply::text(&error);
     let daemon = Daemon::new(settings, role, status, Vec::new());
     let _console = logging::start(daemon.settings.logging, &daemon.log);
-    Tls::read(&daemon.settings.tls).map_err(DaemonError::Tls).map_err(said)?;
+    if daemon.settings.workload_api.is_none() {
+        Tls::read(&daemon.settings.tls, None).map_err(DaemonError::Tls).map_err(said)?;
+    }
     daemon.addresses().map_err(said)?;
     let runtime = entry::threads().map_err(said)?;
     runtime.block_on(async {

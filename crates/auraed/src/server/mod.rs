@@ -14,7 +14,7 @@ mod tls;
 
 pub use limits::*;
 pub use listen::{Address, BadAddress, ListenError, Listener, SocketFile};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{Svid, Tls, TlsError, TlsFiles};
 
 use std::io;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ const QUIET: Duration = Duration::from_millis(200);
 /// How long that is waited for: whoever writes all the time must not keep a new certificate away.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often parts are asked to look at what time does: expiries.
-const LOOK_INTERVAL: Duration = Duration::from_secs(12 * 3600);
+const LOOK_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Reads a part again; an error is what went wrong, in words.
 pub(crate) type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;

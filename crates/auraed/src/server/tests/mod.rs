@@ -3,6 +3,7 @@
 pub(crate) mod pki;
 mod refusals;
 mod reload;
+mod spiffe;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -76,7 +77,7 @@ impl Fixture {
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
         let server = Server::new(Route::new(with_reflection(api).unwrap(), None), shutdown.clone());
-        let tls = Tls::read(files).unwrap();
+        let tls = Tls::read(files, None).unwrap();
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP address") };
         let mut fixture = Self {

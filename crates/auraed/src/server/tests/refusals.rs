@@ -191,7 +191,7 @@ async fn a_version_of_tls_before_1_3_is_refused() {
 async fn files_that_cannot_be_used_are_named() {
     let (pki, other) = (Pki::new(), Pki::called("other", Some("example.org")));
     pki.client("bad", |_| {});
-    let error = |files: &TlsFiles| crate::reply::text(&Tls::read(files).unwrap_err());
+    let error = |files: &TlsFiles| crate::reply::text(&Tls::read(files, None).unwrap_err());
     let with_list = |content: &str| {
         fs::write(pki.path("crl.pem"), content).unwrap();
         error(&TlsFiles { revocation_lists: vec![pki.path("crl.pem")], ..pki.server() })
@@ -207,7 +207,7 @@ async fn files_that_cannot_be_used_are_named() {
     fs::create_dir(&directory).unwrap();
     let files = TlsFiles { trust_directory: Some(directory.clone()), ..pki.server() };
     fs::write(directory.join("README"), "not a bundle").unwrap();
-    Tls::read(&files).unwrap();
+    Tls::read(&files, None).unwrap();
     fs::copy(other.path("ca.crt"), directory.join("another.org.pem")).unwrap();
     let mixed = error(&files);
     assert!(

@@ -58,6 +58,8 @@ pub(super) fn trust_domain_of(certificate: &X509Certificate<'_>) -> Option<Strin
 pub(super) struct Authority {
     pub(super) der: CertificateDer<'static>,
     pub(super) name: String,
+    /// Where it is from, for errors.
+    pub(super) place: PathBuf,
     /// The trust domain that it says it is of (X509-SVID, section 3.1).
     pub(super) trust_domain: Option<String>,
 }
@@ -71,7 +73,7 @@ impl Authority {
             })?;
             (certificate.subject().to_string(), trust_domain_of(&certificate))
         };
-        Ok(Self { der, name, trust_domain })
+        Ok(Self { der, name, place: path.to_owned(), trust_domain })
     }
 
     /// All authorities in a file.

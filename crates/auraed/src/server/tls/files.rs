@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::TlsError;
+use super::{Svid, TlsError};
 
 /// A certificate or key has a few KiB, and a bundle some of them; more than this is none.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -53,25 +54,43 @@ impl TlsFiles {
 /// A file, as it was when it was read.
 pub(super) type Content = (PathBuf, Vec<u8>);
 
+/// Who the server is.
+#[derive(PartialEq, Eq)]
+pub(super) enum Own {
+    /// From files: certificate and key.
+    Files(Content, Content),
+    /// From a Workload API.
+    Svid(Arc<Svid>),
+}
+
 /// All that was read.
 #[derive(PartialEq, Eq)]
 pub(super) struct Inputs {
-    pub(super) certificate: Content,
-    pub(super) key: Content,
-    pub(super) authority: Content,
+    pub(super) own: Own,
+    /// May be missing where a Workload API says whom to believe.
+    pub(super) authority: Option<Content>,
     pub(super) bundles: Vec<Content>,
     pub(super) lists: Vec<Content>,
 }
 
 impl Inputs {
-    /// Reads the files.
-    pub(super) fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+    /// Reads the files; an identity that was given stands for the server's own.
+    pub(super) fn read(files: &TlsFiles, svid: Option<Arc<Svid>>) -> Result<Self, TlsError> {
         let one = |what, path: &Path| read(what, path, MAX_FILE_BYTES);
-        let authority = one(AUTHORITY, &files.authority)?;
-        let certificate = one(CERTIFICATE, &files.certificate)?;
-        let key = one(KEY, &files.key)?;
+        let authority = match one(AUTHORITY, &files.authority) {
+            Err(TlsError::Read { source, .. })
+                if svid.is_some() && source.kind() == io::ErrorKind::NotFound =>
+            {
+                None
+            }
+            read => Some(read?),
+        };
+        let own = match svid {
+            Some(svid) => Own::Svid(svid),
+            None => Own::Files(one(CERTIFICATE, &files.certificate)?, one(KEY, &files.key)?),
+        };
         let (bundles, lists) = (bundles(files)?, lists(files)?);
-        Ok(Self { certificate, key, authority, bundles, lists })
+        Ok(Self { own, authority, bundles, lists })
     }
 }
 

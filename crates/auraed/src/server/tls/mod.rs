@@ -1,7 +1,7 @@
 //! Mutual TLS 1.3: what the server shows, and whom it believes.
 //!
 //! ```text
-//! files ─Inputs::read─▶ bytes ─Credentials::new─▶ certificate, key, Trust
+//! files, an SVID ─Inputs::read─▶ bytes ─Credentials::new─▶ certificate, key, Trust
 //!                                     │
 //! Tls::reload: as a whole, or not at all ─▶ new handshakes; connections are judged again
 //! ```
@@ -11,11 +11,13 @@ mod credentials;
 mod error;
 mod files;
 mod refusal;
+mod svid;
 mod trust;
 
 pub use error::TlsError;
 pub use files::TlsFiles;
 pub(super) use refusal::{HandshakeFailure, hear};
+pub use svid::Svid;
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,27 +32,35 @@ use authority::now;
 use credentials::Credentials;
 use files::Inputs;
 
+/// A day, in seconds.
+const DAY: i64 = 24 * 3600;
+
 /// What the server shows and whom it believes, which can be exchanged while it serves. Clones are the
 /// same.
 #[derive(Clone, Debug)]
 pub struct Tls {
     files: Arc<TlsFiles>,
     current: Arc<watch::Sender<Arc<Credentials>>>,
-    /// One reload at a time: of two the later one wins.
-    reloading: Arc<Mutex<()>>,
+    /// The identity that was given in the place of the files'. Locked for a whole reload, so that there is
+    /// one at a time.
+    svid: Arc<Mutex<Option<Arc<Svid>>>>,
+    /// When it was last said that something expires, in seconds since 1970.
+    warned: Arc<Mutex<Option<i64>>>,
 }
 
 impl Tls {
-    /// Reads the files.
+    /// Reads the files. An identity that was given stands for the server's own, and its bundles go before
+    /// those of the files.
     ///
     /// # Errors
     /// A file that is missing, unreadable or unusable, by its path.
-    pub fn read(files: &TlsFiles) -> Result<Self, TlsError> {
-        let credentials = Credentials::new(Inputs::read(files)?)?;
+    pub fn read(files: &TlsFiles, svid: Option<Arc<Svid>>) -> Result<Self, TlsError> {
+        let credentials = Credentials::new(Inputs::read(files, svid.clone())?)?;
         Ok(Self {
             files: Arc::new(files.clone()),
             current: Arc::new(watch::Sender::new(Arc::new(credentials))),
-            reloading: Arc::default(),
+            svid: Arc::new(Mutex::new(svid)),
+            warned: Arc::default(),
         })
     }
 
@@ -60,16 +70,32 @@ impl Tls {
     /// # Errors
     /// As with [`Self::read`]; then all stays as it is.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let _one = self.reloading.lock().unwrap_or_else(PoisonError::into_inner);
-        let inputs = Inputs::read(&self.files)?;
+        let svid = self.svid.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exchange(svid.clone())
+    }
+
+    /// Takes up an identity, and reads the files again.
+    ///
+    /// # Errors
+    /// As with [`Self::reload`].
+    pub fn take(&self, svid: Arc<Svid>) -> Result<(), TlsError> {
+        let mut current = self.svid.lock().unwrap_or_else(PoisonError::into_inner);
+        self.exchange(Some(Arc::clone(&svid)))?;
+        *current = Some(svid);
+        Ok(())
+    }
+
+    fn exchange(&self, svid: Option<Arc<Svid>>) -> Result<(), TlsError> {
+        let inputs = Inputs::read(&self.files, svid)?;
         if self.current.borrow().inputs == inputs {
             tracing::debug!("the certificates have not changed");
             return Ok(());
         }
         let credentials = Credentials::new(inputs)?;
-        let until = timestamp(credentials.validity.1);
+        let (certificate, until) = (credentials.name(), timestamp(credentials.validity.1));
         self.current.send_replace(Arc::new(credentials));
-        tracing::info!(certificate = %self.files.certificate.display(), until, "took up new certificates");
+        tracing::info!(certificate, until, "took up new certificates");
+        *self.warned.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.warn_of_expiry();
         Ok(())
     }
@@ -88,19 +114,31 @@ impl Tls {
     }
 
     /// Says in the log that the server's certificate, or a revocation list, has less than a third of its
-    /// time left: whoever makes them should have done so by then.
+    /// time left: whoever renews them should have done so by then. Once a day, and hourly on the last.
     pub fn warn_of_expiry(&self) {
         let (credentials, now) = (Arc::clone(&self.current.borrow()), now());
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let soonest = credentials.trust.lists.iter().map(|list| list.until);
+        let soonest = soonest.chain([credentials.validity.1]).min().unwrap_or(i64::MAX);
+        let lately = warned.is_some_and(|warned| now.saturating_sub(warned) < DAY);
+        if lately && soonest.saturating_sub(now) > DAY {
+            return;
+        }
+        *warned = Some(now);
         let (from, until) = credentials.validity;
         if is_near(from, until, now) {
             let (expires, at) = (when(until, now), timestamp(until));
-            let file = self.files.certificate.display();
-            tracing::warn!(certificate = %file, at, "the node's certificate {expires}: replace it");
+            let certificate = credentials.name();
+            tracing::warn!(
+                certificate,
+                at,
+                "the node's certificate {expires}: it has to be replaced"
+            );
         }
         for list in credentials.trust.lists.iter().filter(|it| is_near(it.made, it.until, now)) {
             let (expires, at) = (when(list.until, now), timestamp(list.until));
             let file = list.path.display();
-            tracing::warn!(list = %file, at, "a revocation list {expires}: replace it");
+            tracing::warn!(list = %file, at, "a revocation list {expires}: it has to be replaced");
         }
     }
 

@@ -13,7 +13,6 @@
 //! **Invariant**: an authority of one trust domain never vouches for an identity of another.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use aurae_authz::{Form, Principal};
@@ -67,17 +66,12 @@ pub(super) struct Sources {
 }
 
 impl Trust {
-    /// `place` is where the authorities are from, for errors.
-    pub(super) fn new(
-        sources: Sources,
-        provider: &Arc<CryptoProvider>,
-        place: &Path,
-    ) -> Result<Self, TlsError> {
+    pub(super) fn new(sources: Sources, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
         let Sources { own, bundles, mut lists } = sources;
         // Of two lists of an authority the first is looked at: the newer one replaces the other.
         lists.sort_by_key(|list| std::cmp::Reverse(list.made));
         check(&lists, own.iter().chain(bundles.values().flatten()), provider)?;
-        let make = |authorities: &[&Authority]| Anchors::new(authorities, &lists, provider, place);
+        let make = |authorities: &[&Authority]| Anchors::new(authorities, &lists, provider);
         let of = |domain: Option<&str>| {
             let fits = |of: Option<&str>| of.is_none() || of == domain;
             own.iter().filter(|it| fits(it.trust_domain.as_deref())).collect::<Vec<_>>()
@@ -171,7 +165,6 @@ impl Anchors {
         authorities: &[&Authority],
         lists: &[RevocationList],
         provider: &Arc<CryptoProvider>,
-        place: &Path,
     ) -> Result<Option<Self>, TlsError> {
         if authorities.is_empty() {
             return Ok(None);
@@ -179,7 +172,8 @@ impl Anchors {
         let mut roots = RootCertStore::empty();
         for authority in authorities {
             let added = roots.add(authority.der.clone());
-            added.map_err(|source| TlsError::Authority { path: place.to_owned(), source })?;
+            added
+                .map_err(|source| TlsError::Authority { path: authority.place.clone(), source })?;
         }
         let lists = lists.iter().map(|list| list.der.clone()).collect();
         let names = authorities.iter().map(|authority| authority.name.clone()).collect();
