@@ -26,27 +26,32 @@ pub struct Issued {
     pub not_after: OffsetDateTime,
     /// Its extended key usages.
     pub usages: Vec<ExtendedKeyUsagePurpose>,
+    /// The trust domain of its SPIFFE ID.
+    pub trust_domain: &'static str,
 }
 
 impl Default for Issued {
     /// Valid from yesterday to tomorrow, without extended key usage.
     fn default() -> Self {
         let now = OffsetDateTime::now_utc();
-        Self { not_before: now - DAY, not_after: now + DAY, usages: Vec::new() }
+        let (not_before, not_after) = (now - DAY, now + DAY);
+        Self { not_before, not_after, usages: Vec::new(), trust_domain: "aurae.local" }
     }
 }
 
 impl Issued {
-    /// Valid until an hour ago.
+    /// Valid until three hours ago, and a minute so that it stays three.
     pub fn expired() -> Self {
         let now = OffsetDateTime::now_utc();
-        Self { not_after: now - Duration::from_secs(3600), ..Self::default() }
+        let not_after = now - Duration::from_secs(3 * 3600 + 60);
+        Self { not_after, ..Self::default() }
     }
 
     /// Valid from tomorrow.
     pub fn not_yet_valid() -> Self {
         let now = OffsetDateTime::now_utc();
-        Self { not_before: now + DAY, not_after: now + 2 * DAY, ..Self::default() }
+        // A quarter more, so that it stays tomorrow.
+        Self { not_before: now + DAY + DAY / 4, not_after: now + 2 * DAY, ..Self::default() }
     }
 }
 
@@ -97,7 +102,7 @@ impl Certificates {
     /// A client with a certificate like this.
     pub fn client(&self, name: &str, like: &Issued) -> Identity {
         let mut params = checked(CertificateParams::new(Vec::new()));
-        let id = checked(format!("spiffe://aurae.local/user/{name}").try_into());
+        let id = checked(format!("spiffe://{}/user/{name}", like.trust_domain).try_into());
         params.subject_alt_names = vec![SanType::URI(id)];
         params.not_before = like.not_before;
         params.not_after = like.not_after;

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use spiffe::transport::Endpoint;
 
 use crate::audit;
 use crate::logging::{self, Format};
+use crate::reply;
 use crate::runtime::logs;
 use crate::server::{Address, REQUESTS_PER_SECOND, TlsFiles};
 
@@ -34,9 +36,20 @@ pub struct Arguments {
     /// The server's private key, PEM.
     #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/server.key")]
     server_key: PathBuf,
-    /// The certificate of the authority that signs clients, PEM.
+    /// The certificates of the authorities that sign clients, PEM.
     #[arg(long, value_name = "FILE", default_value = "/etc/aurae/pki/ca.crt")]
     ca_crt: PathBuf,
+    /// A directory of trust bundles, TRUST-DOMAIN.pem: the authorities that may vouch for the SPIFFE
+    /// IDs of that trust domain, and nobody else.
+    #[arg(long, value_name = "DIR")]
+    trust_dir: Option<PathBuf>,
+    /// A certificate revocation list (PEM or DER), or a directory of them; may be given more than once.
+    #[arg(long, value_name = "FILE|DIR")]
+    crl: Vec<PathBuf>,
+    /// The SPIFFE Workload API that gives the node its certificate and renews it, in the place of
+    /// --server-crt and --server-key: unix:/run/spire/agent.sock, for example.
+    #[arg(long, value_name = "ENDPOINT", value_parser = parse_endpoint)]
+    spiffe_socket: Option<Endpoint>,
     /// Where to listen: a path, or an address and port; may be given more than once.
     /// [default: /var/run/aurae/aurae.sock; as process 1 [::]:8080]
     #[arg(short, long, value_name = "PATH|ADDRESS:PORT")]
@@ -125,6 +138,8 @@ impl WorkloadsOnExit {
 pub struct Settings {
     /// The files for TLS.
     pub tls: TlsFiles,
+    /// The SPIFFE Workload API, where the node's identity is from one.
+    pub workload_api: Option<Endpoint>,
     /// Where to listen; empty: the default of the role.
     pub sockets: Vec<Address>,
     /// For what lives as long as the daemon.
@@ -171,7 +186,10 @@ impl From<Arguments> for Settings {
                 certificate: arguments.server_crt,
                 key: arguments.server_key,
                 authority: arguments.ca_crt,
+                trust_directory: arguments.trust_dir,
+                revocation_lists: arguments.crl,
             },
+            workload_api: arguments.spiffe_socket,
             sockets: arguments.socket,
             runtime_directory: arguments.runtime_dir,
             library_directory: arguments.library_dir,
@@ -188,6 +206,12 @@ impl From<Arguments> for Settings {
             command: arguments.command,
         }
     }
+}
+
+/// An endpoint of a Workload API, as `SPIFFE_ENDPOINT_SOCKET` has it, or a socket's path.
+pub(crate) fn parse_endpoint(text: &str) -> Result<Endpoint, String> {
+    let uri = if text.starts_with('/') { format!("unix:{text}") } else { text.to_owned() };
+    Endpoint::parse(&uri).map_err(|error| reply::text(&error))
 }
 
 /// Bytes within what a ring can have.
@@ -282,6 +306,15 @@ mod tests {
             assert!(parse_audit_log_size(bad).is_err(), "{bad}");
         }
         assert!(parse(&["--requests-per-second", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_workload_api_is_a_path_or_an_endpoint() {
+        for text in ["/run/spire/agent.sock", "unix:/run/spire/agent.sock", "tcp://127.0.0.1:8081"]
+        {
+            assert!(parse(&["--spiffe-socket", text]).unwrap().workload_api.is_some(), "{text}");
+        }
+        assert!(parse(&["--spiffe-socket", "http://x"]).is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 /// At most this many failures are kept: phases are a fixed table, so more means a loop gone wrong.
 const MAX_DEGRADED: usize = 64;
@@ -19,6 +20,7 @@ pub struct Degraded {
 #[derive(Clone, Debug, Default)]
 pub struct Status {
     degraded: Arc<Mutex<Vec<Degraded>>>,
+    certificate_expiry: Arc<Mutex<Option<SystemTime>>>,
 }
 
 impl Status {
@@ -46,6 +48,17 @@ impl Status {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|degraded| degraded.phase != phase);
+    }
+
+    /// Records until when the node's certificate is valid.
+    pub fn set_certificate_expiry(&self, expiry: SystemTime) {
+        *self.certificate_expiry.lock().unwrap_or_else(PoisonError::into_inner) = Some(expiry);
+    }
+
+    /// Until when the node's certificate is valid, once there is one.
+    #[must_use]
+    pub fn certificate_expiry(&self) -> Option<SystemTime> {
+        *self.certificate_expiry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The phases that failed, in the order in which they did.

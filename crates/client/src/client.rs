@@ -49,7 +49,7 @@ impl Client {
     /// Connects. It answers when the node has shown its certificate; whether the node accepts ours
     /// shows at the first call.
     pub async fn connect(node: &Node) -> Result<Self, ConnectError> {
-        let dialer = Dialer::new(node, tls::client_config(&node.identity)?);
+        let dialer = Dialer::new(node, tls::client_tls(&node.identity)?);
         let first = dialer.dial().await?;
         let zone = node.zone.as_ref().map(Zone::new).unwrap_or_default();
         let transport = channel(dialer.clone(), first);

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
@@ -13,7 +12,7 @@ use crate::address::{self, Address};
 use crate::config::{Identity, Node};
 use crate::error::ConnectError;
 use crate::stream::{Explain, LastError, Socket, WatchedStream};
-use crate::tls::SERVER_NAME;
+use crate::tls::{SERVER_NAME, Tls};
 
 /// How long a connection may take, TLS handshake included: several retransmissions of a lost packet,
 /// and no longer than a person waits.
@@ -23,16 +22,16 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) address: Address,
-    tls: Arc<ClientConfig>,
+    tls: Tls,
     explain: Explain,
     explain_loss: Explain,
     pub(crate) last_error: LastError,
 }
 
 impl Dialer {
-    pub(crate) fn new(node: &Node, tls: Arc<ClientConfig>) -> Self {
-        let (address, identity) = (node.address.clone(), node.identity.clone());
-        let explain: Explain = Arc::new(move |error| explain(error, &address, &identity));
+    pub(crate) fn new(node: &Node, tls: Tls) -> Self {
+        let (address, identity, known) = (node.address.clone(), node.identity.clone(), tls.clone());
+        let explain: Explain = Arc::new(move |error| explain(error, &address, &identity, &known));
         let (address, refused) = (node.address.clone(), explain.clone());
         let explain_loss: Explain =
             Arc::new(move |error| refused(error).or_else(|| Some(lost(error, &address))));
@@ -59,7 +58,7 @@ impl Dialer {
         let socket = open(&self.address).await?;
         let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other);
         let connecting =
-            async { TlsConnector::from(self.tls.clone()).connect(name?, socket).await };
+            async { TlsConnector::from(self.tls.config.clone()).connect(name?, socket).await };
         let tls = connecting.await.map_err(|error| {
             (self.explain)(&error).unwrap_or_else(|| ConnectError::Handshake {
                 address: self.address.clone(),
@@ -99,18 +98,26 @@ fn lost(error: &io::Error, address: &Address) -> ConnectError {
 }
 
 /// What an I/O error says about the two certificates, if it does.
-fn explain(error: &io::Error, address: &Address, identity: &Identity) -> Option<ConnectError> {
+fn explain(
+    error: &io::Error,
+    address: &Address,
+    identity: &Identity,
+    tls: &Tls,
+) -> Option<ConnectError> {
     let address = address.clone();
     match error.get_ref()?.downcast_ref::<rustls::Error>()? {
         rustls::Error::AlertReceived(alert) => Some(ConnectError::Refused {
             address,
             client_crt: identity.client_crt.clone(),
             alert: *alert,
+            own: tls.own.clone().map(Box::new),
         }),
         rustls::Error::InvalidCertificate(reason) => Some(ConnectError::NodeCertificate {
             address,
             ca_crt: identity.ca_crt.clone(),
             reason: Box::new(reason.clone()),
+            seen: tls.seen().map(Box::new),
+            authorities: tls.authorities.clone(),
         }),
         _ => None,
     }

@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod certificate;
 mod client;
 mod codec;
 mod config;
@@ -35,6 +36,7 @@ mod zone;
 
 pub use address::{Address, AddressError};
 pub use aurae_model::ZonePath;
+pub use certificate::Certificate;
 pub use client::{Client, MAX_MESSAGE_BYTES, retry_after};
 pub use codec::RawCodec;
 pub use config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_SOCKET, Identity, Node, NodeName};

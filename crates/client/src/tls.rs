@@ -1,13 +1,17 @@
 //! Our side of mutual TLS.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
+use crate::certificate::Certificate;
 use crate::config::Identity;
 use crate::error::ConnectError;
 
@@ -19,21 +23,49 @@ const CA: &str = "authority's certificate";
 const CERTIFICATE: &str = "client certificate";
 const KEY: &str = "client key";
 
+/// Our side of the handshake, and what is known about the certificates of both.
+#[derive(Debug, Clone)]
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ClientConfig>,
+    /// Our own certificate.
+    pub(crate) own: Option<Certificate>,
+    /// The names of the authorities that a node's certificate may be signed by.
+    pub(crate) authorities: Vec<String>,
+    seen: Seen,
+}
+
+/// The certificate that a node showed last.
+type Seen = Arc<Mutex<Option<Certificate>>>;
+
+impl Tls {
+    /// The certificate that the node showed last.
+    pub(crate) fn seen(&self) -> Option<Certificate> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Reads the files and makes the TLS configuration: TLS 1.3 alone, HTTP/2 alone.
-pub(crate) fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, ConnectError> {
-    let roots = roots(&identity.ca_crt)?;
+pub(crate) fn client_tls(identity: &Identity) -> Result<Tls, ConnectError> {
+    let (roots, authorities) = roots(&identity.ca_crt)?;
     let chain = certificates(CERTIFICATE, &identity.client_crt)?;
     let key = PrivateKeyDer::from_pem_slice(&read(KEY, &identity.client_key)?)
         .map_err(|error| bad(KEY, &identity.client_key, error))?;
 
+    let own = chain.first().and_then(|certificate| Certificate::parse(certificate));
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .build()
+        .map_err(|error| bad(CA, &identity.ca_crt, error))?;
+    let seen = Seen::default();
+    let verifier = Arc::new(Remembering { inner, seen: Arc::clone(&seen) });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| bad(CERTIFICATE, &identity.client_crt, error))?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
         .with_client_auth_cert(chain, key)
         .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => bad(
+            Error::InconsistentKeys(_) => bad(
                 KEY,
                 &identity.client_key,
                 format!("it does not belong to {}", identity.client_crt.display()),
@@ -43,15 +75,66 @@ pub(crate) fn client_config(identity: &Identity) -> Result<Arc<ClientConfig>, Co
     config.alpn_protocols = vec![b"h2".to_vec()];
     // One connection is kept open: there is nothing to resume.
     config.resumption = Resumption::disabled();
-    Ok(Arc::new(config))
+    Ok(Tls { config: Arc::new(config), own, authorities, seen })
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, ConnectError> {
-    let mut roots = RootCertStore::empty();
+/// The usual verifier, beside which a node's certificate is kept: an error that is about it can say what
+/// it says.
+#[derive(Debug)]
+struct Remembering {
+    inner: Arc<WebPkiServerVerifier>,
+    seen: Seen,
+}
+
+impl ServerCertVerifier for Remembering {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let seen = Certificate::parse(end_entity);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.inner.root_hint_subjects()
+    }
+}
+
+/// The authorities, and their names.
+fn roots(path: &Path) -> Result<(RootCertStore, Vec<String>), ConnectError> {
+    let (mut roots, mut names) = (RootCertStore::empty(), Vec::new());
     for certificate in certificates(CA, path)? {
+        names.extend(Certificate::parse(&certificate).map(|authority| authority.subject));
         roots.add(certificate).map_err(|error| bad(CA, path, error))?;
     }
-    Ok(roots)
+    Ok((roots, names))
 }
 
 fn certificates(

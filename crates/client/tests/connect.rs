@@ -103,7 +103,8 @@ async fn an_expired_certificate_is_refused_with_the_reason() {
     let address = serve_tcp(&authority).await;
     let client = Client::connect(&node(address, &authority.client("me", 2001))).await.unwrap();
     let status = version(&client).await.unwrap_err();
-    assert!(status.message().contains("has expired"), "{status:?}");
+    let words = ["me.crt expired ", " years ago, at 2001-12-31"];
+    assert!(words.iter().all(|words| status.message().contains(words)), "{status:?}");
 }
 
 #[tokio::test]
@@ -113,8 +114,11 @@ async fn a_node_of_another_authority_or_name_is_not_accepted() {
     let theirs = Authority::new(&directory.path().join("theirs"));
     let me = ours.client("me", 2100);
     for (address, reason) in [
-        (serve_tcp(&theirs).await, "not signed by our authority"),
-        (serve_tcp_as(&ours, "example.org").await, "not valid for the name server.unsafe.aurae.io"),
+        (serve_tcp(&theirs).await, "another authority of the name"),
+        (
+            serve_tcp_as(&ours, "example.org").await,
+            "not valid for the name server.unsafe.aurae.io, but for",
+        ),
     ] {
         let error = Client::connect(&node(address, &me)).await.err().unwrap();
         assert!(matches!(error, ConnectError::NodeCertificate { .. }), "{error:?}");

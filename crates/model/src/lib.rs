@@ -10,6 +10,7 @@ mod change;
 mod error;
 mod executable;
 mod limits;
+pub mod moment;
 mod name;
 mod restart;
 mod security;

@@ -5,10 +5,16 @@ use std::path::Path;
 
 use aurae_client::SERVER_NAME;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, string::Ia5String,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    SanType, string::Ia5String,
 };
 use time::{Duration, OffsetDateTime};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::Pem;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
 
 use crate::failure::Failure;
 
@@ -21,8 +27,8 @@ const MAX_NAME: usize = 64;
 /// From when until when certificates are valid.
 #[derive(Clone, Copy)]
 pub(super) struct Validity {
-    from: OffsetDateTime,
-    until: OffsetDateTime,
+    pub(super) from: OffsetDateTime,
+    pub(super) until: OffsetDateTime,
 }
 
 impl Validity {
@@ -41,6 +47,7 @@ type Pair = (String, String);
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
+    der: Vec<u8>,
 }
 
 impl Authority {
@@ -54,11 +61,14 @@ impl Authority {
         named(&mut params, &format!("{domain} authority {fingerprint}"), validity);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key).map_err(failed)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), certificate })
+        // X509-SVID, section 3.1: whom it may vouch for.
+        params.subject_alt_names = vec![uri(format!("spiffe://{domain}"))?];
+        let certificate = params.self_signed(&key).map_err(failed)?;
+        let (der, pem) = (certificate.der().to_vec(), certificate.pem());
+        Ok(Self { issuer: Issuer::new(params, key), certificate: pem, der })
     }
 
-    /// Reads one that was made before.
+    /// Reads one that was made before: of the certificates in the file that to which the key belongs.
     pub(super) fn read(certificate: &Path, key: &Path) -> Result<Self, Failure> {
         let read = |path: &Path| {
             std::fs::read_to_string(path).map_err(|error| {
@@ -71,10 +81,68 @@ impl Authority {
         };
         let (certificate_pem, key_pem) = (read(certificate)?, read(key)?);
         let pair = KeyPair::from_pem(&key_pem).map_err(|error| wrong(key, error))?;
-        check_belongs(&certificate_pem, &pair, certificate, key)?;
-        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, pair)
+        let own = belonging(&certificate_pem, &pair, certificate, key)?;
+        let der = own.contents.clone();
+        let issuer = Issuer::from_ca_cert_der(&der.as_slice().into(), pair)
             .map_err(|error| wrong(certificate, error))?;
-        Ok(Self { issuer, certificate: certificate_pem })
+        Ok(Self { issuer, certificate: to_pem(&own), der })
+    }
+
+    /// Its certificate, DER.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The trust domain that it vouches for, where it is bound to one.
+    pub(super) fn trust_domain(&self) -> Option<String> {
+        let (_, certificate) = X509Certificate::from_der(&self.der).ok()?;
+        let names = certificate.subject_alternative_name().ok()??;
+        names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => uri.strip_prefix("spiffe://").map(str::to_owned),
+            _ => None,
+        })
+    }
+
+    /// Whether it signed the certificate.
+    pub(super) fn signed(&self, certificate: &X509Certificate<'_>) -> bool {
+        X509Certificate::from_der(&self.der).is_ok_and(|(_, own)| {
+            own.subject().as_raw() == certificate.issuer().as_raw()
+                && certificate.verify_signature(Some(own.public_key())).is_ok()
+        })
+    }
+
+    /// Whether it made the list.
+    pub(super) fn made(&self, list: &CertificateRevocationList<'_>) -> bool {
+        X509Certificate::from_der(&self.der).is_ok_and(|(_, own)| {
+            own.subject().as_raw() == list.issuer().as_raw()
+                && list.verify_signature(own.public_key()).is_ok()
+        })
+    }
+
+    /// A certificate for the same key, names and purposes as another one, in PEM.
+    pub(super) fn again(
+        &self,
+        certificate: &X509Certificate<'_>,
+        key: &KeyPair,
+        validity: Validity,
+    ) -> Result<String, Failure> {
+        let mut params = CertificateParams::default();
+        let name = certificate.subject().iter_common_name().next();
+        named(&mut params, name.and_then(|name| name.as_str().ok()).unwrap_or_default(), validity);
+        params.subject_alt_names = subject_names(certificate)?;
+        let usage = certificate.extended_key_usage().ok().flatten();
+        let server = usage.as_ref().is_some_and(|usage| usage.value.server_auth);
+        let purpose = match server {
+            true => ExtendedKeyUsagePurpose::ServerAuth,
+            false => ExtendedKeyUsagePurpose::ClientAuth,
+        };
+        self.sign_for(params, purpose, key)
+    }
+
+    /// What it has revoked, in PEM.
+    pub(super) fn list(&self, params: &CertificateRevocationListParams) -> Result<String, Failure> {
+        let list = params.signed_by(&self.issuer).map_err(failed)?;
+        list.pem().map_err(failed)
     }
 
     /// Its certificate, in PEM.
@@ -119,41 +187,84 @@ impl Authority {
         let id = format!("spiffe://{domain}/user/{}", checked_name(name)?);
         let mut params = CertificateParams::default();
         named(&mut params, name, validity);
-        params.subject_alt_names = vec![SanType::URI(Ia5String::try_from(id).map_err(failed)?)];
+        params.subject_alt_names = vec![uri(id)?];
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
     fn sign(
         &self,
-        mut params: CertificateParams,
+        params: CertificateParams,
         purpose: ExtendedKeyUsagePurpose,
     ) -> Result<Pair, Failure> {
         let key = generate()?;
+        Ok((self.sign_for(params, purpose, &key)?, key.serialize_pem()))
+    }
+
+    fn sign_for(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+        key: &KeyPair,
+    ) -> Result<String, Failure> {
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];
-        let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?;
-        Ok((certificate.pem(), key.serialize_pem()))
+        Ok(params.signed_by(key, &self.issuer).map_err(failed)?.pem())
     }
 }
 
-fn check_belongs(pem: &str, key: &KeyPair, crt: &Path, key_path: &Path) -> Result<(), Failure> {
-    use x509_parser::pem::Pem;
-    let certificate = Pem::iter_from_buffer(pem.as_bytes()).next().and_then(Result::ok);
-    let belongs = certificate.as_ref().and_then(|pem| pem.parse_x509().ok()).map(|certificate| {
-        let subject_key = &certificate.public_key().subject_public_key.data;
-        subject_key.as_ref() == key.public_key_raw()
-    });
-    match belongs {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failure::new(format!(
-            "{} does not belong to {}",
-            key_path.display(),
-            crt.display()
-        ))),
-        None => Err(Failure::new(format!("there is no certificate (PEM) in {}", crt.display()))),
+/// The certificate that the key belongs to.
+fn belonging(pem: &str, key: &KeyPair, crt: &Path, key_path: &Path) -> Result<Pem, Failure> {
+    let mut any = false;
+    for item in Pem::iter_from_buffer(pem.as_bytes()).flatten() {
+        let Ok(certificate) = item.parse_x509() else { continue };
+        any = true;
+        if certificate.public_key().subject_public_key.data.as_ref() == key.public_key_raw() {
+            return Ok(item);
+        }
     }
+    let (crt, key_path) = (crt.display(), key_path.display());
+    Err(Failure::new(match any {
+        true => format!("{key_path} does not belong to {crt}"),
+        false => format!("there is no certificate (PEM) in {crt}"),
+    }))
+}
+
+/// A certificate in PEM.
+pub(super) fn to_pem(certificate: &Pem) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(&certificate.contents);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let lines: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{lines}-----END CERTIFICATE-----\n")
+}
+
+fn uri(text: String) -> Result<SanType, Failure> {
+    Ok(SanType::URI(Ia5String::try_from(text).map_err(failed)?))
+}
+
+/// The names of a certificate, as far as our own have any.
+fn subject_names(certificate: &X509Certificate<'_>) -> Result<Vec<SanType>, Failure> {
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Ok(Vec::new()) };
+    let names = names.value.general_names.iter().map(|name| match name {
+        GeneralName::URI(text) => uri((*text).to_owned()),
+        GeneralName::DNSName(name) => {
+            Ok(SanType::DnsName(Ia5String::try_from(*name).map_err(failed)?))
+        }
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = || <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            let address = v4.or_else(|_| v6());
+            address.map(SanType::IpAddress).map_err(|_| unknown_name(&name.to_string()))
+        }
+        other => Err(unknown_name(&other.to_string())),
+    });
+    names.collect()
+}
+
+fn unknown_name(name: &str) -> Failure {
+    Failure::new(format!("a certificate of the name {name} was not made by `aer pki`"))
 }
 
 fn generate() -> Result<KeyPair, Failure> {

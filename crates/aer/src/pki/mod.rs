@@ -3,19 +3,25 @@
 //! ECDSA P-256 throughout. Keys are written for their owner alone, and nothing is overwritten unless
 //! `--force` says so.
 
+mod expiry;
 mod files;
 mod issue;
+mod revoke;
+mod rotate;
 mod show;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use aurae_client::DEFAULT_SOCKET;
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::failure::Failure;
 use crate::output;
 use crate::settings::Settings;
+use x509_parser::pem::Pem;
+
 use files::Files;
 use issue::{Authority, Validity};
 
@@ -30,10 +36,16 @@ const TRUST_DOMAIN: &str = "trust-domain";
 const FORCE: &str = "force";
 const NAME_ARGUMENT: &str = "name";
 const FILE: &str = "file";
+const FINISH: &str = "finish";
+const CERTIFICATE: &str = "certificate";
 
 /// The files of a node, by the names that the daemon looks for.
 const CA_CRT: &str = "ca.crt";
 const CA_KEY: &str = "ca.key";
+/// The key of the authority before, for as long as both are trusted.
+const OLD_CA_KEY: &str = "ca-old.key";
+/// What the authorities have revoked.
+const CRL: &str = "crl.pem";
 const SERVER_CRT: &str = "_signed.server.crt";
 const SERVER_KEY: &str = "server.key";
 /// The client configuration that `--client` writes.
@@ -46,12 +58,14 @@ const DEFAULT_DAYS: &str = "3650";
 
 pub(crate) fn command() -> Command {
     Command::new(NAME)
-        .about("Makes and shows the certificates of nodes and clients")
+        .about("Makes, shows and revokes the certificates of nodes and clients")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(init_command())
         .subcommand(client_command())
         .subcommand(show_command())
+        .subcommand(rotate_command())
+        .subcommand(revoke_command())
 }
 
 fn init_command() -> Command {
@@ -105,6 +119,40 @@ fn show_command() -> Command {
     )
 }
 
+fn rotate_command() -> Command {
+    Command::new("rotate")
+        .about("Makes another authority in the place of the one before")
+        .long_about(
+            "Makes another authority in the place of the one before, in two steps.\n\nFirst, ca.crt gets the certificate of a new authority beside the old one, and what the old one signed (every NAME.crt in DIR with its NAME.key, and the node's) is signed anew, for the same keys. ca.key is then the new authority's. Give ca.crt to every node and client, then the certificates. Second, `--finish` drops the old authority.",
+        )
+        .arg(directory("The directory of `aer pki init`"))
+        .arg(
+            Arg::new(FINISH)
+                .long(FINISH)
+                .action(ArgAction::SetTrue)
+                .help("Drops the authority before: what it signed is refused from then on"),
+        )
+        .args([days(), trust_domain()])
+}
+
+fn revoke_command() -> Command {
+    Command::new("revoke")
+        .about("Revokes certificates: makes the lists that nodes read (`auraed --crl`)")
+        .long_about(
+            "Revokes certificates: adds them to crl.pem in DIR, which nodes read (`auraed --crl`) at once when it changes. A list holds for --days: after that a node refuses every client of its authority, until it has another one. Without a certificate the lists are made anew.",
+        )
+        .arg(directory("The directory of `aer pki init`"))
+        .arg(
+            Arg::new(CERTIFICATE)
+                .action(ArgAction::Append)
+                .num_args(0..)
+                .value_name("CERT")
+                .value_parser(value_parser!(PathBuf))
+                .help("A certificate's file (PEM), or the name of a client in DIR"),
+        )
+        .arg(days())
+}
+
 fn directory(help: &'static str) -> Arg {
     Arg::new(DIRECTORY)
         .required(true)
@@ -140,6 +188,8 @@ pub(crate) fn execute(matches: &ArgMatches, settings: &Settings) -> Result<ExitC
         Some(("init", matches)) => init(matches, settings)?,
         Some((CLIENT, matches)) => client(matches)?,
         Some(("show", matches)) => show(matches)?,
+        Some(("rotate", matches)) => rotate(matches)?,
+        Some(("revoke", matches)) => revoke(matches)?,
         _ => return Err(Failure::usage("`pki` has no such command")),
     }
     Ok(ExitCode::SUCCESS)
@@ -214,12 +264,56 @@ fn toml_string(text: &str) -> String {
 
 fn client(matches: &ArgMatches) -> Result<(), Failure> {
     let directory = path(matches, DIRECTORY)?;
-    let (validity, domain) = (validity(matches)?, text(matches, TRUST_DOMAIN).unwrap_or_default());
+    let validity = validity(matches)?;
     let name = text(matches, NAME_ARGUMENT).unwrap_or_default();
     let authority = Authority::read(&directory.join(CA_CRT), &directory.join(CA_KEY))?;
+    let domain = domain_of(&authority, matches)?;
     let mut files = Files::new(directory, matches.get_flag(FORCE));
     add_client(&mut files, &authority, &name, &domain, validity)?;
-    say(files.write()?)
+    say(files.write()?)?;
+    warn_of(&authority);
+    Ok(())
+}
+
+/// Says that the authority itself expires soon.
+fn warn_of(authority: &Authority) {
+    let content = authority.certificate().as_bytes();
+    let near = Pem::iter_from_buffer(content).flatten().any(|pem| {
+        pem.parse_x509().is_ok_and(|certificate| expiry::is_near(certificate.validity()))
+    });
+    if near {
+        let until = expiry::of_first(content);
+        output::complain(&format!(
+            "warning: the authority expires soon{until}; `aer pki rotate` makes another\n"
+        ));
+    }
+}
+
+/// The trust domain of a client: that of the authority, which could vouch for no other.
+fn domain_of(authority: &Authority, matches: &ArgMatches) -> Result<String, Failure> {
+    let asked = text(matches, TRUST_DOMAIN).unwrap_or_default();
+    let is_default = matches.value_source(TRUST_DOMAIN) == Some(ValueSource::DefaultValue);
+    match authority.trust_domain() {
+        Some(own) if is_default || own == asked => Ok(own),
+        Some(own) => Err(Failure::usage(format!(
+            "the authority vouches for the trust domain {own} alone, not for {asked}"
+        ))),
+        None => Ok(asked),
+    }
+}
+
+fn rotate(matches: &ArgMatches) -> Result<(), Failure> {
+    let (directory, validity) = (path(matches, DIRECTORY)?, validity(matches)?);
+    if matches.get_flag(FINISH) {
+        return rotate::finish(directory, validity);
+    }
+    rotate::begin(directory, &text(matches, TRUST_DOMAIN).unwrap_or_default(), validity)
+}
+
+fn revoke(matches: &ArgMatches) -> Result<(), Failure> {
+    let certificates = matches.get_many::<PathBuf>(CERTIFICATE).unwrap_or_default();
+    let certificates: Vec<PathBuf> = certificates.cloned().collect();
+    revoke::run(path(matches, DIRECTORY)?, &certificates, validity(matches)?)
 }
 
 fn add_client(
@@ -236,7 +330,12 @@ fn add_client(
 }
 
 fn say(written: Vec<PathBuf>) -> Result<(), Failure> {
-    let lines = written.iter().map(|path| format!("wrote {}\n", path.display()));
+    let lines = written.iter().map(|path| {
+        let is_certificate = path.extension().is_some_and(|end| end == "crt");
+        let content = is_certificate.then(|| std::fs::read(path).unwrap_or_default());
+        let expiry = content.map(|content| expiry::of_first(&content)).unwrap_or_default();
+        format!("wrote {}{expiry}\n", path.display())
+    });
     Ok(output::print(&lines.collect::<String>())?)
 }
 

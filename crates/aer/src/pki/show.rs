@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, KeyUsage};
@@ -12,6 +11,7 @@ use x509_parser::pem::Pem;
 use x509_parser::public_key::PublicKey;
 use x509_parser::time::ASN1Time;
 
+use super::expiry::state;
 use crate::failure::Failure;
 use crate::output::printable;
 
@@ -48,7 +48,7 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> String {
         ("valid from", time(certificate.validity().not_before)),
         (
             "valid until",
-            format!("{}{}", time(certificate.validity().not_after), state(certificate)),
+            format!("{}{}", time(certificate.validity().not_after), state(certificate.validity())),
         ),
         ("authority", if certificate.is_ca() { "yes" } else { "no" }.to_owned()),
         ("usage", usage(certificate)),
@@ -64,18 +64,6 @@ fn describe(certificate: &X509Certificate<'_>, der: &[u8]) -> String {
 
 fn time(time: ASN1Time) -> String {
     time.to_datetime().format(&Rfc3339).unwrap_or_else(|_| time.to_string())
-}
-
-fn state(certificate: &X509Certificate<'_>) -> &'static str {
-    let now = OffsetDateTime::now_utc();
-    let validity = certificate.validity();
-    if now < validity.not_before.to_datetime() {
-        " (not valid yet)"
-    } else if now > validity.not_after.to_datetime() {
-        " (expired)"
-    } else {
-        ""
-    }
 }
 
 fn names(certificate: &X509Certificate<'_>) -> String {

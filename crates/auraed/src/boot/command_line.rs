@@ -5,10 +5,12 @@
 
 use std::path::PathBuf;
 
+use spiffe::transport::Endpoint;
+
 use super::network::settings::{InterfaceSetting, NetworkSettings};
 use crate::runtime::logs::{MAX_CAPACITY, MIN_CAPACITY};
 use crate::server::{Address, BadAddress};
-use crate::settings::parse_audit_log_size;
+use crate::settings::{parse_audit_log_size, parse_endpoint};
 
 /// The prefix of the words that are ours.
 const PREFIX: &str = "aurae.";
@@ -28,6 +30,12 @@ pub enum LogFormat {
 /// What the kernel command line sets. What is not set is left to the daemon's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// `aurae.spiffe-socket`, as the flag has it.
+    pub workload_api: Option<Endpoint>,
+    /// `aurae.trust-dir`, as the flag has it.
+    pub trust_directory: Option<PathBuf>,
+    /// `aurae.crl`, as the flag has it.
+    pub revocation_lists: Vec<PathBuf>,
     /// `aurae.socket`: where the API listens, as the flag `--socket` has it. Empty: the default.
     pub sockets: Vec<Address>,
     /// `aurae.verbose`: more log.
@@ -94,6 +102,9 @@ impl Settings {
     fn set(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
         match key {
             "socket" => self.sockets.push(parse_socket(required(value)?)?),
+            "spiffe-socket" => self.workload_api = Some(parse_endpoint(required(value)?)?),
+            "trust-dir" => self.trust_directory = Some(parse_path(required(value)?)?),
+            "crl" => self.revocation_lists.push(parse_path(required(value)?)?),
             "verbose" => self.verbose = parse_switch(value)?,
             "log-format" => self.log_format = Some(parse_log_format(required(value)?)?),
             "log-capacity" => self.log_capacity = Some(parse_capacity(required(value)?)?),
@@ -216,6 +227,14 @@ fn parse_modules(value: &str) -> Result<Vec<String>, String> {
         .collect()
 }
 
+fn parse_path(value: &str) -> Result<PathBuf, String> {
+    if value.starts_with('/') {
+        Ok(PathBuf::from(value))
+    } else {
+        Err(format!("`{value}` is not a path that begins with `/`"))
+    }
+}
+
 fn parse_device(value: &str) -> Result<PathBuf, String> {
     let plain = |name: &str| !name.is_empty() && !name.contains('/') && !name.starts_with('.');
     if value.strip_prefix("/dev/").is_some_and(plain) {
@@ -243,12 +262,17 @@ mod tests {
             "console=ttyS0 quiet aurae.hostname=node-1 aurae.socket=[::]:9090 aurae.verbose \
              aurae.log_format=json aurae.log-capacity=65536 aurae.net=dhcp aurae.dns=10.0.2.3 \
              aurae.modules=kvm-amd,overlay aurae.config=/dev/vdb aurae.audit_log=/var/log/audit \
-             aurae.audit-log-size=8MiB aurae.audit-required aurae.requests-per-second=9 panic=-1",
+             aurae.audit-log-size=8MiB aurae.audit-required aurae.requests-per-second=9 panic=-1 \
+             aurae.spiffe-socket=unix:/run/spire/agent.sock aurae.trust-dir=/etc/aurae/trust \
+             aurae.crl=/etc/aurae/crl.pem",
         );
         assert_eq!(settings.audit_log, Some(PathBuf::from("/var/log/audit")));
         assert_eq!(settings.audit_log_size, Some(8 << 20));
         assert!(settings.audit_required);
         assert_eq!(settings.requests_per_second, Some(9));
+        assert!(settings.workload_api.is_some());
+        assert_eq!(settings.trust_directory, Some(PathBuf::from("/etc/aurae/trust")));
+        assert_eq!(settings.revocation_lists, [PathBuf::from("/etc/aurae/crl.pem")]);
         assert_eq!(settings.host_name.as_deref(), Some("node-1"));
         assert_eq!(settings.sockets, ["[::]:9090".parse().unwrap()]);
         assert!(settings.verbose);
@@ -300,6 +324,8 @@ mod tests {
             "aurae.modules=a,,b",
             "aurae.modules=../a",
             "aurae.config=vda",
+            "aurae.trust-dir=trust",
+            "aurae.spiffe-socket=http://x",
             "aurae.config=/dev/../etc",
         ] {
             let parsed = parse(line);
@@ -329,7 +355,7 @@ mod tests {
 
         #[test]
         fn no_value_of_ours_breaks_the_parser(
-            key in "(socket|verbose|log-format|log-capacity|audit-log|audit-log-size|requests-per-second|hostname|net|dns|modules|config)",
+            key in "(socket|spiffe-socket|trust-dir|crl|verbose|log-format|log-capacity|audit-log|audit-log-size|requests-per-second|hostname|net|dns|modules|config)",
             value in "[ -~]{0,80}",
         ) {
             let parsed = parse(&format!("aurae.{key}={value}"));

@@ -190,6 +190,9 @@ pub(super) fn init_settings(
         Settings::default()
     });
     settings.sockets.extend(boot.sockets);
+    settings.workload_api = boot.workload_api.or(settings.workload_api);
+    settings.tls.trust_directory = boot.trust_directory.or(settings.tls.trust_directory);
+    settings.tls.revocation_lists.extend(boot.revocation_lists);
     settings.logging.verbose |= boot.verbose;
     settings.logging.format = match boot.log_format {
         Some(LogFormat::Json) => Format::Json,
@@ -221,22 +224,16 @@ pub(super) fn threads() -> Result<Runtime, DaemonError> {
         .map_err(DaemonError::Threads)
 }
 
-/// SIGTERM and SIGINT stop the daemon in order. SIGHUP is kept for reading certificates again, and
-/// does nothing yet.
+/// SIGTERM and SIGINT stop the daemon in order.
 fn stop_on_signals(shutdown: Shutdown) -> Result<impl Future<Output = ()>, DaemonError> {
     let listen = |kind| signal(kind).map_err(DaemonError::Signals);
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
     Ok(async move {
         loop {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
-                _ = hang_up.recv() => {
-                    tracing::info!("SIGHUP does nothing");
-                    continue;
-                }
             };
             tracing::info!(signal = name, "stopping");
             shutdown.request(Intent::Exit);

@@ -18,19 +18,20 @@
 mod entry;
 pub(crate) mod handover;
 mod rehearsal;
+pub(crate) mod reload;
 mod running;
+pub(crate) mod workload_api;
 
 pub(crate) use entry::main;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::time::Duration;
 
 use aurae_kernel::takeover;
 use aurae_proto::cells::cell_service_server::CellServiceServer;
-use rustls::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::audit::{Audit, AuditError};
@@ -45,7 +46,7 @@ use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
 use crate::runtime::upgrade::{Stage, Upgrades};
 use crate::server::{
-    self, Address, BadAddress, DRAIN_TIMEOUT, ListenError, Listener, MAX_MESSAGE_BYTES, Server,
+    Address, BadAddress, DRAIN_TIMEOUT, ListenError, Listener, MAX_MESSAGE_BYTES, Server, Tls,
     TlsError,
 };
 use crate::service::Api;
@@ -60,11 +61,15 @@ use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
 use crate::{VERSION, reply};
 use handover::{Handover, Taken};
+use reload::Reloader;
 use running::Running;
+use workload_api::Identities;
 
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// The phase that is degraded while certificates cannot be read again, which is also that of the boot.
+const CERTIFICATES: &str = "certificates";
 /// How long open requests may take to end before another version takes over: new connections wait for
 /// it meanwhile.
 const HAND_ON_TIMEOUT: Duration = Duration::from_millis(400);
@@ -127,7 +132,7 @@ struct Daemon {
 
 /// What clients come in by.
 struct Doors {
-    tls: Arc<ServerConfig>,
+    tls: Tls,
     /// With the addresses that were asked for.
     listeners: Vec<(Address, Listener)>,
 }
@@ -140,6 +145,8 @@ impl Daemon {
 
     /// Serves until the shutdown is asked for, and stops in order; or hands on, and stops nothing.
     async fn run(&self, mut taken: Option<Taken>) -> Result<Option<Handover>, DaemonError> {
+        // First of all: without a listener SIGHUP ends the process.
+        let hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
         let given = taken.as_mut().and_then(|taken| taken.lock.take());
         let lock = match given {
             Some(lock) => Ok(Instance::adopt(lock)),
@@ -147,7 +154,12 @@ impl Daemon {
         };
         let instance = self.tolerate("runtime-directory", lock)?;
         let audit = self.audit()?;
-        let doors = self.tolerate("api", self.open_doors(taken.as_mut()))?;
+        let mut identities = self.identities();
+        if let Some(identities) = &mut identities {
+            identities.first().await;
+        }
+        let doors = self.open_doors(taken.as_mut(), identities.as_ref());
+        let doors = self.tolerate("api", doors)?;
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
         let place = taken.as_ref().and_then(|taken| taken.place.as_ref());
@@ -163,8 +175,12 @@ impl Daemon {
         let server = Server::new(route, self.shutdown.clone(), audit.clone(), per_second);
         let doors = match doors {
             Some(doors) => Some(doors),
-            None => self.retry_doors().await,
+            None => self.retry_doors(identities.as_ref()).await,
         };
+        if let (Some(identities), Some(doors)) = (identities, &doors) {
+            tokio::spawn(identities.renew(doors.tls.clone(), self.status.clone()));
+        }
+        tokio::spawn(self.reloader(doors.as_ref()).run(self.shutdown.clone(), hang_up));
         let mut serving = doors.map(|doors| serve(&server, doors)).unwrap_or_default();
         health.serving(&api).await;
         if let Some(taken) = taken {
@@ -298,9 +314,20 @@ impl Daemon {
         Ok(with_reflection(api)?)
     }
 
+    /// What the Workload API gives, where there is one.
+    fn identities(&self) -> Option<Identities> {
+        let endpoint = self.settings.workload_api.clone()?;
+        Some(Identities::follow(endpoint, self.status.clone(), self.shutdown.clone()))
+    }
+
     /// Reads the certificates and binds the sockets that were not handed over; nobody is let in yet.
-    fn open_doors(&self, mut taken: Option<&mut Taken>) -> Result<Doors, DaemonError> {
-        let tls = server::server_config(&self.settings.tls).map_err(DaemonError::Tls)?;
+    fn open_doors(
+        &self,
+        mut taken: Option<&mut Taken>,
+        identities: Option<&Identities>,
+    ) -> Result<Doors, DaemonError> {
+        let svid = identities.and_then(Identities::current);
+        let tls = Tls::read(&self.settings.tls, svid).map_err(DaemonError::Tls)?;
         let mut listeners = Vec::new();
         for address in self.addresses()? {
             let given = taken.as_mut().and_then(|taken| taken.socket(&address));
@@ -315,19 +342,38 @@ impl Daemon {
 
     /// Tries until the doors are open, or the shutdown is asked for. Certificates may come from a disk
     /// that is found late.
-    async fn retry_doors(&self) -> Option<Doors> {
+    async fn retry_doors(&self, identities: Option<&Identities>) -> Option<Doors> {
         let mut pause = FIRST_RETRY;
         loop {
             tokio::select! {
                 _ = self.shutdown.wait() => return None,
                 () = tokio::time::sleep(pause) => {}
             }
-            if let Ok(doors) = self.open_doors(None) {
+            if let Ok(doors) = self.open_doors(None, identities) {
                 self.status.recover("api");
                 return Some(doors);
             }
             pause = (2 * pause).min(LAST_RETRY);
         }
+    }
+
+    /// What is read again when its files change.
+    fn reloader(&self, doors: Option<&Doors>) -> Reloader {
+        let mut reloader = Reloader::new(self.status.clone());
+        if let Some(Doors { tls, .. }) = doors {
+            let (reloaded, status) = (tls.clone(), self.status.clone());
+            status.set_certificate_expiry(tls.expiry());
+            tls.warn_of_expiry();
+            let reload = move || {
+                let outcome = reloaded.reload().map_err(|error| reply::text(&error));
+                status.set_certificate_expiry(reloaded.expiry());
+                outcome
+            };
+            reloader.add(CERTIFICATES, tls.files().paths(), Box::new(reload));
+            let looked_at = tls.clone();
+            reloader.look(move || looked_at.warn_of_expiry());
+        }
+        reloader
     }
 
     fn addresses(&self) -> Result<Vec<Address>, DaemonError> {
@@ -347,7 +393,7 @@ fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {
     for (address, listener) in doors.listeners {
         let real = listener.address().map(|address| address.to_string());
         tracing::info!(address = real, version = VERSION, "listening");
-        let (server, tls) = (server.clone(), Arc::clone(&doors.tls));
+        let (server, tls) = (server.clone(), doors.tls.clone());
         serving.spawn(async move { (address, server.serve(listener, tls).await) });
     }
     serving
@@ -355,6 +401,8 @@ fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::server::TlsFiles;
     use crate::server::tests::pki::Pki;
@@ -370,6 +418,7 @@ mod tests {
                 authority: directory.join("ca.crt"),
                 certificate: directory.join("server.crt"),
                 key: directory.join("server.key"),
+                ..TlsFiles::default()
             },
             ..Settings::default()
         };
@@ -389,11 +438,11 @@ mod tests {
     async fn an_init_opens_the_api_once_its_certificates_are_there() {
         let (directory, pki) = (tempfile::tempdir().unwrap(), Pki::new());
         let daemon = Arc::new(daemon(Role::Init, directory.path()));
-        assert!(daemon.tolerate("api", daemon.open_doors(None)).unwrap().is_none());
+        assert!(daemon.tolerate("api", daemon.open_doors(None, None)).unwrap().is_none());
         assert_eq!(daemon.status.degraded()[0].phase, "api");
 
         let retrying = Arc::clone(&daemon);
-        let opened = tokio::spawn(async move { retrying.retry_doors().await });
+        let opened = tokio::spawn(async move { retrying.retry_doors(None).await });
         for name in ["ca.crt", "server.crt", "server.key"] {
             std::fs::copy(pki.path(name), directory.path().join(name)).unwrap();
         }
@@ -407,7 +456,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let daemon = daemon(Role::Init, directory.path());
         daemon.shutdown.request(Intent::PowerOff);
-        let given_up = tokio::time::timeout(PATIENCE, daemon.retry_doors()).await.unwrap();
+        let given_up = tokio::time::timeout(PATIENCE, daemon.retry_doors(None)).await.unwrap();
         assert!(given_up.is_none());
     }
 }

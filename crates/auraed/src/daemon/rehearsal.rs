@@ -10,8 +10,9 @@ use crate::audit::Audit;
 use crate::logging;
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::upgrade::Findings;
+use crate::server::Tls;
 use crate::status::Status;
-use crate::{boot, reply, server};
+use crate::{boot, reply};
 
 /// The first argument of a rehearsal, not for people; then comes the role, then the daemon's own.
 const REHEARSE: &str = "--rehearse";
@@ -63,7 +64,9 @@ fn rehearse(role: Role, arguments: Vec<OsString>) -> Result<(), String> {
     let said = |error: DaemonError| reply::text(&error);
     let daemon = Daemon::new(settings, role, status, Vec::new());
     let _console = logging::start(daemon.settings.logging, &daemon.log);
-    server::server_config(&daemon.settings.tls).map_err(DaemonError::Tls).map_err(said)?;
+    if daemon.settings.workload_api.is_none() {
+        Tls::read(&daemon.settings.tls, None).map_err(DaemonError::Tls).map_err(said)?;
+    }
     daemon.addresses().map_err(said)?;
     let runtime = entry::threads().map_err(said)?;
     runtime.block_on(async {

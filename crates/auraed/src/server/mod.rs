@@ -19,7 +19,7 @@ mod tls;
 
 pub use limits::*;
 pub use listen::{Address, BadAddress, ListenError, Listener, SocketFile};
-pub use tls::{HandshakeFailure, TlsError, TlsFiles, server_config};
+pub use tls::{Svid, Tls, TlsError, TlsFiles};
 
 use std::io;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use aurae_authz::Principal;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::error::Elapsed;
@@ -42,6 +42,7 @@ use crate::share::{Guest, InLane, InLanes, Lane, Shares};
 use crate::shutdown::Shutdown;
 use preface::{Begun, begun};
 use sources::{Counted, Source, Sources};
+use tls::{HandshakeFailure, Watched, hear};
 
 /// What all listeners of a daemon share. Clones are the same server.
 #[derive(Clone, Debug)]
@@ -125,8 +126,7 @@ impl Server {
 
     /// Accepts connections until the shutdown is asked for, and gives the listener back: what has
     /// connected since waits for whoever accepts next.
-    pub async fn serve(&self, listener: Listener, tls: Arc<ServerConfig>) -> Listener {
-        let tls = TlsAcceptor::from(tls);
+    pub async fn serve(&self, listener: Listener, tls: Tls) -> Listener {
         loop {
             let accepted = tokio::select! {
                 _ = self.shutdown.wait() => return listener,
@@ -135,8 +135,9 @@ impl Server {
             match accepted {
                 Ok((stream, peer, source, slots)) => match self.sources.admit(source) {
                     Some(source) => {
-                        let connection = Connection { server: self.clone(), peer, slots, source };
-                        tokio::spawn(connection.run(stream, tls.clone()));
+                        let (server, tls) = (self.clone(), tls.subscribe());
+                        let connection = Connection { server, peer, slots, source, tls };
+                        tokio::spawn(connection.run(stream));
                     }
                     None => self.refused(None, &peer, TOO_MANY_HANDSHAKES),
                 },
@@ -195,17 +196,20 @@ struct Connection {
     peer: String,
     slots: Slots,
     source: Counted,
+    tls: Watched,
 }
 
 /// Why a connection is closed before its handshake.
 const TOO_MANY_HANDSHAKES: &str = "too many handshakes of this address are under way";
 
 impl Connection {
-    async fn run(self, stream: Box<dyn listen::Stream>, tls: TlsAcceptor) {
-        let Self { server, peer, slots, source } = self;
-        let handshake = async { begun(tls.accept(stream).await?).await };
+    async fn run(self, stream: Box<dyn listen::Stream>) {
+        let Self { server, peer, slots, source, mut tls } = self;
+        let acceptor = TlsAcceptor::from(tls.config());
+        let handshake = async { begun(acceptor.accept(stream).await?).await };
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, server.strangers.wrap(handshake));
-        let outcome = tokio::select! {
+        let handshake = hear(handshake);
+        let (outcome, refused) = tokio::select! {
             _ = server.shutdown.wait_for_end() => return,
             outcome = handshake => outcome,
         };
@@ -215,8 +219,8 @@ impl Connection {
             return tracing::debug!(peer, "hung up before the handshake was done");
         }
         match admitted(outcome) {
-            Ok((stream, identity)) => server.serve_stream(stream, identity, peer).await,
-            Err(reason) => server.refused(None, &peer, &reason),
+            Ok((stream, identity)) => server.serve_stream(stream, identity, peer, tls).await,
+            Err(reason) => server.refused(None, &peer, &refused.unwrap_or(reason)),
         }
         drop(slots.connection);
     }
@@ -243,14 +247,23 @@ fn admitted(
 }
 
 impl Server {
-    /// Serves a connection until its peer ends it, the daemon does, or the peer's certificate expires.
-    async fn serve_stream(&self, stream: Handshaken, identity: Identity, peer: String) {
+    /// Serves a connection until its peer ends it, the daemon does, or the peer's certificate expires or
+    /// is not believed any more.
+    async fn serve_stream(
+        &self,
+        stream: Handshaken,
+        identity: Identity,
+        peer: String,
+        mut tls: Watched,
+    ) {
         let Identity { principal, validity } = identity;
         let guest = match self.shares.admit(&principal) {
             Ok(guest) => guest,
             Err(refused) => return self.refused(Some(principal), &peer, &refused.to_string()),
         };
         tracing::debug!(peer, %principal, "connected");
+        let chain = stream.get_ref().get_ref().1.peer_certificates().unwrap_or_default();
+        let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::into_owned).collect();
         let connection = self.connection(stream, principal, &peer, guest);
         let mut connection = std::pin::pin!(connection);
         let mut cut = self.cut.subscribe();
@@ -267,6 +280,11 @@ impl Server {
                 tracing::warn!(peer, "ending a connection: the client's certificate has expired");
                 connection.as_mut().inner().graceful_shutdown();
                 tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            }
+            reason = tls.refused(&chain) => {
+                // At once: who was revoked gets no time to go on.
+                tracing::warn!(peer, reason, "ending a connection: its client is not trusted any more");
+                Ok(())
             }
         };
         if let Err(error) = outcome {

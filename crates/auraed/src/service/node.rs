@@ -77,6 +77,7 @@ impl NodeApi {
             degraded: self.degraded(),
             interfaces: facts.interfaces.into_iter().map(interface).collect(),
             daemon_start_time: Some(facts.started.into()),
+            certificate_expiry: self.health.certificate_expiry().map(Timestamp::from),
             last_upgrade: self.upgrades.as_ref().and_then(Upgrades::last).map(upgrade::outcome),
             audit: self.audit.standing().map(audit_log),
         })

@@ -243,7 +243,7 @@ async fn more_streams_than_a_connection_has_are_refused_one_by_one() {
 
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_ask_again() {
-    let fixture = Fixture::with(Audit::in_memory(), 1);
+    let fixture = Fixture::bounded(Audit::in_memory(), 1);
     let client = fixture.client().await;
     let mut discovery = DiscoveryServiceClient::new(client.channel());
     let mut refused = None;
@@ -306,7 +306,7 @@ async fn no_record_holds_what_a_request_carries() {
     let file = Some(directory.path().join("audit.log"));
     let settings = audit::Settings { file, ..audit::Settings::default() };
     let log = Audit::start(&settings, &Health::default()).unwrap();
-    let fixture = Fixture::with(log, REQUESTS_PER_SECOND);
+    let fixture = Fixture::bounded(log, REQUESTS_PER_SECOND);
     let client = fixture.client().await;
     let start = CellServiceStartRequest {
         executable: Some(Executable {
@@ -345,7 +345,7 @@ async fn calls_are_refused_where_they_must_be_recorded_and_cannot() {
     };
     let health = Health::default();
     let log = Audit::start(&settings, &health).unwrap();
-    let fixture = Fixture::with(log, REQUESTS_PER_SECOND);
+    let fixture = Fixture::bounded(log, REQUESTS_PER_SECOND);
     let client = fixture.client().await;
     let refused = async {
         loop {

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use aurae_client::{Address, Identity, Node};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
+    SanType, SerialNumber,
 };
+use time::{Duration, OffsetDateTime};
+use x509_parser::pem::Pem;
 
 use crate::server::TlsFiles;
 
@@ -25,16 +28,58 @@ pub(crate) struct Pki {
 
 impl Pki {
     pub(crate) fn new() -> Self {
+        Self::called("authority of a test", None)
+    }
+
+    /// With an authority of that name, which is of that trust domain.
+    pub(crate) fn called(name: &str, trust_domain: Option<&str>) -> Self {
         let mut params = CertificateParams::default();
+        if let Some(domain) = trust_domain {
+            params.subject_alt_names =
+                vec![SanType::URI(format!("spiffe://{domain}").try_into().unwrap())];
+        }
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        params.distinguished_name.push(DnType::CommonName, "authority of a test");
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let authority = CertifiedIssuer::self_signed(params, key).unwrap();
         let pki = Self { directory: tempfile::tempdir().unwrap(), authority };
         fs::write(pki.path("ca.crt"), pki.authority.pem()).unwrap();
-        pki.issue("server", CertificateParams::new([SERVER_NAME.to_owned()]).unwrap());
+        pki.issue_server(Duration::days(365));
         pki
+    }
+
+    /// Another certificate for the server, in the place of the one before.
+    pub(crate) fn issue_server(&self, validity: Duration) {
+        let mut params = CertificateParams::new([SERVER_NAME.to_owned()]).unwrap();
+        params.not_before = OffsetDateTime::now_utc() - Duration::minutes(1);
+        params.not_after = OffsetDateTime::now_utc() + validity;
+        self.issue("server", params);
+    }
+
+    /// A list of revoked certificates, valid for so long.
+    pub(crate) fn revoke(&self, names: &[&str], validity: Duration) -> String {
+        let now = OffsetDateTime::now_utc();
+        let revoked = names.iter().map(|name| {
+            let pem = fs::read(self.path(&format!("{name}.crt"))).unwrap();
+            let pem = Pem::iter_from_buffer(&pem).next().unwrap().unwrap();
+            let serial = pem.parse_x509().unwrap().raw_serial().to_vec();
+            RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: now,
+                reason_code: None,
+                invalidity_date: None,
+            }
+        });
+        let params = CertificateRevocationListParams {
+            this_update: now - Duration::days(2),
+            next_update: now + validity,
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.authority).unwrap().pem().unwrap()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -54,6 +99,7 @@ impl Pki {
             certificate: self.path("server.crt"),
             key: self.path("server.key"),
             authority: self.path("ca.crt"),
+            ..TlsFiles::default()
         }
     }
 
@@ -77,7 +123,7 @@ impl Pki {
         self.identity("stranger", other.path("ca.crt"))
     }
 
-    fn identity(&self, name: &str, ca_crt: PathBuf) -> Identity {
+    pub(super) fn identity(&self, name: &str, ca_crt: PathBuf) -> Identity {
         let (client_crt, client_key) = self.files(name);
         Identity { ca_crt, client_crt, client_key }
     }
