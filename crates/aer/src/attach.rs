@@ -24,6 +24,8 @@ use crate::settings::Settings;
 
 pub(crate) const NAME: &str = "attach";
 
+const GOES_ON: &str = "the executable goes on while the node's daemon is replaced or away: `aer attach` again shows what it writes from then on, `aer logs` what it wrote meanwhile";
+
 const CELL: &str = "cell";
 const EXECUTABLE: &str = "executable";
 const KEYS: &str = "detach-keys";
@@ -74,6 +76,7 @@ pub(crate) async fn execute(
         stdin: !matches.get_flag(NO_STDIN),
         keys: matches.get_one::<Keys>(KEYS).cloned(),
         timeout: settings.timeout,
+        when_away: GOES_ON,
     };
     let end = session::take_part(&client, answers, to_node, signals, options).await;
     Ok(session::exit_code(&end?, "executable"))

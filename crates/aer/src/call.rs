@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aurae_client::{Client, FAN_OUT, NodeName, fan_out, retry_after};
+use aurae_client::resume::{Place, Resuming, place_of};
+use aurae_client::{Client, FAN_OUT, NodeName, Patience, fan_out};
 use bytes::Bytes;
 use clap::ArgMatches;
 use prost::Message;
@@ -21,12 +22,9 @@ use crate::output::{self, Chunk, Style};
 use crate::render::{self, lines::Lines};
 use crate::settings::{Output, Settings, Targets};
 
-/// The RPCs that change nothing: they are called again where a node asks for it, while its daemon is
-/// replaced for example. The others may have been begun.
+/// The RPCs that change nothing: they are called again when the node's daemon is replaced, or comes back
+/// after it was killed. The others may have been begun.
 const READS: [&str; 6] = ["Check", "Discover", "Info", "Inspect", "List", "Wait"];
-
-/// How often at most.
-const RETRIES: u32 = 5;
 
 /// How answers are said.
 #[derive(Debug, Clone, Copy)]
@@ -106,20 +104,9 @@ async fn ask_unary(
     targets: Targets,
     answers: &Answers,
 ) -> Result<ExitCode, Failure> {
-    let path = rpc.path();
     let call = async |client: Client| -> Result<Bytes, Failure> {
-        let mut retries = if READS.contains(&rpc.method.name()) { RETRIES } else { 0 };
-        loop {
-            let answer = client.unary(&path, request.clone(), MetadataMap::new(), answers.timeout);
-            match answer.await {
-                Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) => match retry_after(&status).filter(|_| retries > 0) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(explain(rpc, &status)),
-                },
-            }
-            retries -= 1;
-        }
+        let answer = call_again(&client, rpc, request.clone(), answers.timeout).await;
+        answer.map_err(|status| explain(rpc, &status))
     };
     let results = fan_out(targets.nodes, call).await;
     let kind = rpc.method.output();
@@ -136,6 +123,31 @@ async fn ask_unary(
         say_of_node(&node, &kind, result, answers.output)?;
     }
     if failed { Err(Failure::silent(1)) } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// Calls a unary RPC: again, within the time, where that is safe and worth it.
+async fn call_again(
+    client: &Client,
+    rpc: &Rpc,
+    request: Bytes,
+    timeout: Option<Duration>,
+) -> Result<Bytes, Status> {
+    let (path, is_read) = (rpc.path(), READS.contains(&rpc.method.name()));
+    let deadline = deadline(timeout);
+    let mut patience = Patience::default();
+    loop {
+        let left = deadline.map(|end| end.saturating_duration_since(Instant::now()));
+        let answer = client.unary(&path, request.clone(), MetadataMap::new(), left).await;
+        match answer {
+            Ok(answer) => return Ok(answer.into_inner()),
+            Err(status) if is_read => bounded(deadline, patience.wait(status)).await?,
+            Err(status) => return Err(status),
+        }
+    }
+}
+
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
 fn explain(rpc: &Rpc, status: &Status) -> Failure {
@@ -259,19 +271,29 @@ struct Following<'a> {
 
 impl Following<'_> {
     async fn follow(&self, request: Bytes) -> Result<(), Failure> {
-        let deadline = self.answers.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let path = self.rpc.path();
-        let metadata = MetadataMap::new();
-        let stream =
-            self.client.server_streaming(&path, request, metadata, self.answers.timeout).await;
-        let mut stream = stream.map_err(|status| explain(self.rpc, &status))?.into_inner();
+        let (path, timeout) = (self.rpc.path(), self.answers.timeout);
+        let deadline = deadline(timeout);
+        let place = place_of(&path, request)
+            .map_err(|error| Failure::new(format!("the request cannot be decoded: {error}")))?;
+        let mut stream = self.client.resuming(&path, place, timeout);
         let node = self.labelled.then(|| self.client.node().to_string());
         let mut lines = Lines::new(node, self.answers.timestamps);
+        let mut interruptions = 0;
         loop {
             let next = bounded(deadline, stream.message()).await;
-            let next = next.map_err(|status| explain(self.rpc, &self.client.explain(status)))?;
+            let next = next.map_err(|status| explain(self.rpc, &status))?;
+            self.warn(&stream, &mut interruptions);
             let Some(message) = next else { return Ok(()) };
             output::write(self.chunks(&mut lines, message)?).await?;
+        }
+    }
+
+    /// Says what may be missing since the stream was asked for again.
+    fn warn(&self, stream: &Resuming<Box<dyn Place>>, interruptions: &mut u32) {
+        let said = std::mem::replace(interruptions, stream.interruptions());
+        if let Some(caveat) = stream.place().caveat().filter(|_| said != *interruptions) {
+            let node = self.labelled.then(|| format!("{}: ", self.client.node()));
+            output::complain(&format!("{}note: {caveat}\n", node.unwrap_or_default()));
         }
     }
 

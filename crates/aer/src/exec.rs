@@ -26,6 +26,9 @@ use crate::settings::{self, Settings};
 
 pub(crate) const NAME: &str = "exec";
 
+/// The command belongs to its call, and to its daemon's line to us.
+const ENDED_WITH_CALL: &str = "a command of `aer exec` belongs to its call, and was killed with it; what `aer run` and `aer cell start` start goes on while the node's daemon is replaced or away";
+
 const CELL: &str = "cell";
 const COMMAND: &str = "command";
 const INTERACTIVE: &str = "interactive";
@@ -146,7 +149,8 @@ pub(crate) async fn execute(
     let call = begin(&client, start(api, matches)?, settings, said);
     let answers = signals.unless_told(call).await?;
     let stdin = matches.get_flag(INTERACTIVE);
-    let options = Options { stdin, keys: None, timeout: settings.timeout };
+    let options =
+        Options { stdin, keys: None, timeout: settings.timeout, when_away: ENDED_WITH_CALL };
     let end = session::take_part(&client, answers, to_node, signals, options).await;
     Ok(session::exit_code(&end?, "command"))
 }

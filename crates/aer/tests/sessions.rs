@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up has failed")]
 
+#[path = "sessions/interruptions.rs"]
+mod interruptions;
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -278,23 +280,6 @@ fn a_run_whose_time_is_over_is_stopped_and_exits_124() {
     assert_eq!(output.stderr, b"note: the time for the command is over\n");
     let called = bed.fake.called();
     assert_eq!(called[called.len() - 2..], ["Stop", "Free"], "{called:?}");
-}
-
-#[test]
-fn a_node_that_dies_ends_the_run_and_what_is_left_is_said() {
-    let mut bed = Bed::new();
-    let mut child = start_until(&bed, &["run", "web", "--", "sleep"], "ready\n");
-    bed.kill();
-    assert_eq!(child.wait().unwrap().code(), Some(125));
-    let said = stderr_of(&mut child);
-    for expected in [
-        "error: failed to free cell web: failed to connect to",
-        "hint: `aer cell free web` frees it",
-        "was lost:",
-        "hint: did the daemon (auraed) stop",
-    ] {
-        assert!(said.contains(expected), "{expected} is not in\n{said}");
-    }
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::codec::RawCodec;
 use crate::config::{Node, NodeName};
 use crate::connect::Dialer;
 use crate::error::{ConnectError, report};
+use crate::resume::{Place, Resuming};
 use crate::tls;
 use crate::zone::{Channel, Zone};
 
@@ -29,9 +30,6 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// still there, and how long it has to answer. A call on a dead link ends after the sum.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// No node is waited for longer than this, whatever it says.
-const MAX_PUSHBACK: Duration = Duration::from_secs(10);
 
 /// What requests say as their origin. The transport below is TLS of our own making.
 const ORIGIN: &str = "http://server.unsafe.aurae.io";
@@ -84,7 +82,7 @@ impl Client {
         if std::error::Error::source(&status).is_none() {
             return status;
         }
-        if status.code() == Code::Cancelled {
+        if is_out_of_time(&status) {
             return deadline_exceeded();
         }
         let error = self.connect_error().unwrap_or_else(|| ConnectError::Lost {
@@ -133,6 +131,18 @@ impl Client {
         .await
     }
 
+    /// Calls a server-streaming RPC as [`Client::server_streaming`] does, and goes on from the `place`
+    /// when the node's daemon is replaced, or comes back after it was killed. The `timeout` bounds all of
+    /// it. The call is made when the first message is asked for.
+    pub fn resuming<P: Place>(
+        &self,
+        path: &str,
+        place: P,
+        timeout: Option<Duration>,
+    ) -> Resuming<P> {
+        Resuming::new(self.clone(), path, place, timeout)
+    }
+
     /// Calls a client-streaming or a bidirectional RPC; a client-streaming one answers one message.
     /// As [`Client::server_streaming`] otherwise.
     pub async fn streaming(
@@ -177,15 +187,15 @@ impl Client {
     }
 }
 
-/// How long a node asks to wait before the call is made again (gRPC's `grpc-retry-pushback-ms`). It may
-/// have been begun: only what changes nothing is called again without a look. `None`: it does not ask.
-pub fn retry_after(status: &Status) -> Option<Duration> {
-    let millis = status.metadata().get("grpc-retry-pushback-ms")?.to_str().ok()?.parse().ok()?;
-    (status.code() == Code::Unavailable).then(|| Duration::from_millis(millis).min(MAX_PUSHBACK))
-}
-
 fn deadline_exceeded() -> Status {
     Status::deadline_exceeded("the time for the call is over")
+}
+
+/// Whether the time that we gave a call is over: the transport says that it cancelled it, as it says of
+/// calls whose connection closed before they were sent.
+fn is_out_of_time(status: &Status) -> bool {
+    let mut causes = std::iter::successors(std::error::Error::source(status), |e| e.source());
+    causes.any(|cause| cause.is::<tonic::TimeoutExpired>())
 }
 
 fn innermost(status: &Status) -> String {

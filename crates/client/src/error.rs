@@ -103,6 +103,16 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// Whether it may be different in a moment: a daemon that is replaced, or started again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Dial { .. } | Self::Timeout { .. } | Self::Lost { .. } => true,
+            Self::Handshake { .. } => true,
+            Self::ReadFile { .. } | Self::BadFile { .. } | Self::Address { .. } => false,
+            Self::NodeCertificate { .. } | Self::Refused { .. } => false,
+        }
+    }
+
     /// What to do next, a sentence without a full stop.
     pub fn hint(&self) -> String {
         match self {

@@ -6,6 +6,8 @@
 //! - [`Client::channel`] is for typed calls with the clients that `aurae-proto` generates;
 //!   [`Client::unary`] and its siblings move messages that are encoded already.
 //! - [`Client::in_zone`] addresses calls to a zone below the node.
+//! - [`Client::resuming`] reads a stream that goes on when the node's daemon is replaced or comes back;
+//!   [`Patience`] is for calls that are made again then.
 //! - [`fan_out`] asks many nodes at once.
 //!
 //! ```no_run
@@ -30,6 +32,8 @@ mod config;
 mod connect;
 mod error;
 mod fan_out;
+mod patience;
+pub mod resume;
 mod stream;
 mod tls;
 mod zone;
@@ -37,11 +41,12 @@ mod zone;
 pub use address::{Address, AddressError};
 pub use aurae_model::ZonePath;
 pub use certificate::Certificate;
-pub use client::{Client, MAX_MESSAGE_BYTES, retry_after};
+pub use client::{Client, MAX_MESSAGE_BYTES};
 pub use codec::RawCodec;
 pub use config::{CONFIG_VARIABLE, Config, ConfigError, DEFAULT_SOCKET, Identity, Node, NodeName};
 pub use connect::CONNECT_TIMEOUT;
 pub use error::{ConnectError, report};
 pub use fan_out::{FAN_OUT, fan_out};
+pub use patience::{PATIENCE, Patience, is_interruption, retry_after};
 pub use tls::SERVER_NAME;
 pub use zone::{Channel, Zone};

@@ -1,9 +1,10 @@
 //! A node whose daemon is replaced, while it works.
 
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use aurae_proto::cells::Cell;
 use aurae_proto::cells::exit_status::Reason;
+use aurae_proto::cells::{Cell, CellServiceInspectRequest, CellServiceSignalRequest};
 use aurae_proto::node::upgrade_request::Message;
 use aurae_proto::node::{
     InfoRequest, InfoResponse, UpgradePhase, UpgradeRequest, UpgradeResponse, UpgradeStart,
@@ -138,6 +139,39 @@ async fn check_count(api: &Api) {
     assert!(expected.is_some());
 }
 
+/// A command that counts until SIGUSR1, run by the command line.
+fn run_counter(node: &Node) -> Child {
+    let workspace = Workspace::find().expect("the workspace");
+    let count = "trap 'exit 7' USR1; i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done";
+    Command::new(workspace.binary())
+        .args(["aer", "--config"])
+        .arg(node.configuration())
+        .args(["run", "--isolate-process", "job", "--", "sh", "-c", count])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("aer")
+}
+
+/// The run saw every line once, and the end. Its command was not touched: it has counted on.
+async fn check_run(api: &Api, run: Child) {
+    let request = CellServiceSignalRequest {
+        cell_name: Some("job".to_owned()),
+        executable_name: "main".to_owned(),
+        signal: 10,
+        tree: false,
+    };
+    api.cells.clone().signal(request).await.expect("the command is still there");
+    let output = tokio::task::spawn_blocking(move || run.wait_with_output());
+    let output = soon("the run ends", output).await.expect("its thread").expect("its output");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.as_str()), (Some(7), ""));
+    let lines = String::from_utf8(output.stdout).expect("numbers");
+    let numbers: Vec<u64> = lines.lines().map(|line| line.parse().expect("a number")).collect();
+    println!("the run saw {} lines", numbers.len());
+    assert!(!numbers.is_empty() && (0..numbers.len() as u64).eq(numbers));
+}
+
 /// Upgrades again and again. Nothing that the node runs notices, and no exit status is lost.
 async fn upgrade_again_and_again(node: &Node, counter: i32, own: i32) {
     let file = own_file();
@@ -178,6 +212,13 @@ async fn a_node_under_load_is_upgraded_ten_times_and_no_workload_notices() {
     let counter = api.start("count", "count", count).await.pid;
     let own = api.start("", "own", "exec sleep 100000").await.pid;
     let before = addresses(&api).await;
+    let run = run_counter(&node);
+    eventually("the run has begun", async || {
+        let job = CellServiceInspectRequest { cell_name: Some("job".to_owned()) };
+        let job = api.cells.clone().inspect(job).await.ok()?.into_inner();
+        (!job.executables.is_empty()).then_some(())
+    })
+    .await;
 
     let over = std::cell::Cell::new(false);
     let upgraded = async {
@@ -193,6 +234,7 @@ async fn a_node_under_load_is_upgraded_ten_times_and_no_workload_notices() {
     println!("{knocks} new connections, the slowest answered after {longest:?}");
     let api = node.api().await;
     check_count(&api).await;
+    check_run(&api, run).await;
     assert_eq!(addresses(&api).await, before);
     assert!(longest < LONGEST_WAIT, "a new connection waited for {longest:?}");
 }

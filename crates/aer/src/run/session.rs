@@ -1,17 +1,28 @@
 //! From the cell's start to its end.
+//!
+//! ```text
+//! allocate ─▶ start ─▶ follow ─▶ free
+//!               │  ▲     │  ▲
+//!               ▼  │     ▼  │          the node's daemon is replaced, or was killed: the cell goes on,
+//!               away     away          and so do we where we were
+//!                 └───┬────┘
+//!                     ▼ after PATIENCE
+//!               given up: the cell is left as it is
+//! ```
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aurae_client::{Channel, Client};
+use aurae_client::resume::LogsPlace;
+use aurae_client::{Channel, Client, PATIENCE, Patience, is_interruption};
 use aurae_proto::cells::cell_service_client::CellServiceClient;
 use aurae_proto::cells::exit_status::Reason;
 use aurae_proto::cells::{
-    CellServiceFreeRequest, CellServiceStopRequest, CellServiceWaitRequest, ExitStatus,
+    CellServiceFreeRequest, CellServiceInspectRequest, CellServiceStopRequest,
+    CellServiceWaitRequest, ExitStatus,
 };
-use aurae_proto::observe::GetExecutableLogsRequest;
-use aurae_proto::observe::observe_service_client::ObserveServiceClient;
-use bytes::Bytes;
+use aurae_proto::observe::{GetExecutableLogsRequest, GetExecutableLogsResponse};
+use prost::Message;
 use tokio::time::Instant;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
@@ -27,6 +38,8 @@ use crate::units;
 /// How long the rest of the output may take once the command has ended: it is in the node's memory
 /// already.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+const LOGS: &str = "/aurae.observe.v0.ObserveService/GetExecutableLogs";
 
 /// A run in progress.
 pub(super) struct Session {
@@ -44,6 +57,28 @@ struct Interrupt {
     at_once: bool,
 }
 
+/// Why a run was not followed to its end.
+enum Broken {
+    /// The node said so, or we cannot go on.
+    Failed(Failure),
+    /// The node is away for longer than we wait: the command may still run.
+    Away(Failure),
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// What the last status of a call means; `what` was being done.
+fn broken(status: &Status, what: &str) -> Broken {
+    match is_interruption(status) {
+        true => Broken::Away(failure(status, what)),
+        false => Broken::Failed(failure(status, what)),
+    }
+}
+
 impl Session {
     /// `timeout` bounds the run of the command.
     pub(super) fn new(client: Client, plan: Plan, timeout: Option<Duration>) -> Self {
@@ -56,6 +91,11 @@ impl Session {
         self.allocate().await?;
         let mut interrupt = None;
         let outcome = self.start_and_follow(&mut interrupts, &mut interrupt).await;
+        let outcome = match outcome {
+            Ok(status) => Ok(status),
+            Err(Broken::Away(failure)) if interrupt.is_none() => return Err(self.leave(failure)),
+            Err(Broken::Failed(failure) | Broken::Away(failure)) => Err(failure),
+        };
         let at_once = interrupt.as_ref().is_some_and(|interrupt| interrupt.at_once);
         let freed = self.free(&mut interrupts, at_once).await;
         if let Some(Interrupt { exit, .. }) = interrupt {
@@ -75,29 +115,62 @@ impl Session {
         }
     }
 
-    async fn allocate(&self) -> Result<(), Failure> {
-        let what = format!("failed to allocate cell {}", self.plan.cell);
-        self.call(&self.plan.allocate_path, self.plan.allocate.clone(), &what).await
+    /// What is said where the command may still run. Nothing is freed: what it does may be worth more
+    /// than our seeing it.
+    fn leave(&self, failure: Failure) -> Failure {
+        let (cell, waited) = (&self.plan.cell, PATIENCE.as_secs());
+        failure.hint(format!(
+            "the node was away for {waited} s, and the command may still run there: `aer cell wait {cell} {EXECUTABLE}` waits for its end, `aer logs -f {cell} {EXECUTABLE}` shows its output, `aer cell free {cell}` ends it"
+        ))
     }
 
-    async fn call(&self, path: &str, request: Bytes, what: &str) -> Result<(), Failure> {
+    /// It is not asked for twice: a cell of that name that is there then may be somebody else's.
+    async fn allocate(&self) -> Result<(), Failure> {
+        let what = format!("failed to allocate cell {}", self.plan.cell);
+        let (path, request) = (&self.plan.allocate_path, self.plan.allocate.clone());
         let answer = self.client.unary(path, request, MetadataMap::new(), None).await;
-        answer.map(|_| ()).map_err(|status| failure(&status, what))
+        answer.map(|_| ()).map_err(|status| {
+            let hint = "`aer cell list` shows whether the cell was made";
+            let failure = failure(&status, &what);
+            if is_interruption(&status) { failure.hint(hint) } else { failure }
+        })
+    }
+
+    /// Starts the command, once: if the answer was lost, the node is asked whether it was started.
+    async fn start(&self) -> Result<(), Broken> {
+        let what = format!("failed to start the command in cell {}", self.plan.cell);
+        let mut patience = Patience::default();
+        loop {
+            let (path, request) = (&self.plan.start_path, self.plan.start.clone());
+            let answer = self.client.unary(path, request, MetadataMap::new(), None).await;
+            let Err(status) = answer else { return Ok(()) };
+            patience.wait(status).await.map_err(|status| not_started(&status, &what))?;
+            if self.is_started(&mut patience).await.map_err(|status| broken(&status, &what))? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the command was started, and may have ended since.
+    async fn is_started(&self, patience: &mut Patience) -> Result<bool, Status> {
+        loop {
+            let request = CellServiceInspectRequest { cell_name: Some(self.plan.cell.clone()) };
+            match self.cells.clone().inspect(request).await {
+                Ok(answer) => {
+                    let known = answer.into_inner().executables;
+                    return Ok(known.iter().any(|executable| executable.name == EXECUTABLE));
+                }
+                Err(status) => patience.wait(self.client.explain(status)).await?,
+            }
+        }
     }
 
     async fn start_and_follow(
         &self,
         interrupts: &mut Interrupts,
         interrupt: &mut Option<Interrupt>,
-    ) -> Result<ExitStatus, Failure> {
-        let what = format!("failed to start the command in cell {}", self.plan.cell);
-        self.call(&self.plan.start_path, self.plan.start.clone(), &what).await.map_err(
-            |failure| match failure.status {
-                Some(Code::NotFound) => failure.without_hint().exiting(NOT_FOUND),
-                Some(Code::PermissionDenied) => failure.without_hint().exiting(NOT_EXECUTABLE),
-                _ => failure,
-            },
-        )?;
+    ) -> Result<ExitStatus, Broken> {
+        self.start().await?;
         let ended = self.follow_until_end();
         tokio::pin!(ended);
         loop {
@@ -106,7 +179,7 @@ impl Session {
                 signal = interrupts.next() => match interrupt {
                     Some(interrupt) => {
                         interrupt.at_once = true;
-                        return Err(Failure::silent(FAILED));
+                        return Err(Failure::silent(FAILED).into());
                     }
                     None => {
                         let exit = exit_code(SIGNAL_EXIT_BASE.saturating_add(signal));
@@ -125,17 +198,24 @@ impl Session {
 
     /// Stops the command while its last words are still followed. If that fails, freeing will tell.
     fn stop_in_background(&self) {
-        let mut cells = self.cells.clone();
+        let (client, mut cells) = (self.client.clone(), self.cells.clone());
         let request = CellServiceStopRequest {
             cell_name: Some(self.plan.cell.clone()),
             executable_name: EXECUTABLE.to_owned(),
             grace_period: None,
         };
-        tokio::spawn(async move { cells.stop(request).await });
+        tokio::spawn(async move {
+            let mut patience = Patience::default();
+            while let Err(status) = cells.stop(request.clone()).await {
+                if patience.wait(client.explain(status)).await.is_err() {
+                    break;
+                }
+            }
+        });
     }
 
     /// Shows what the command writes, and answers how it ended once all of it was shown.
-    async fn follow_until_end(&self) -> Result<ExitStatus, Failure> {
+    async fn follow_until_end(&self) -> Result<ExitStatus, Broken> {
         let shown = self.show_output();
         tokio::pin!(shown);
         let wait = self.wait();
@@ -156,7 +236,7 @@ impl Session {
         }
     }
 
-    async fn show_output(&self) -> Result<(), Failure> {
+    async fn show_output(&self) -> Result<(), Broken> {
         let what = "failed to follow the command's output";
         let request = GetExecutableLogsRequest {
             cell_name: Some(self.plan.cell.clone()),
@@ -164,42 +244,60 @@ impl Session {
             follow: true,
             ..GetExecutableLogsRequest::default()
         };
-        let explained = |status| failure(&self.client.explain(status), what);
-        let mut observe = ObserveServiceClient::new(self.client.channel());
-        let answer = observe.get_executable_logs(request).await;
-        let mut stream = answer.map_err(explained)?.into_inner();
+        let mut stream = self.client.resuming(LOGS, LogsPlace::new(request), None);
         let mut lines = Lines::default();
-        while let Some(logs) = stream.message().await.map_err(explained)? {
-            output::write(lines.log_chunks(&logs)).await?;
+        while let Some(message) = stream.message().await.map_err(|status| broken(&status, what))? {
+            let logs = GetExecutableLogsResponse::decode(message).map_err(|error| {
+                let text = format!("{what}: the node's answer cannot be decoded: {error}");
+                Failure::new(text).exiting(FAILED)
+            })?;
+            output::write(lines.log_chunks(&logs)).await.map_err(Failure::from)?;
         }
         Ok(())
     }
 
-    async fn wait(&self) -> Result<ExitStatus, Failure> {
+    async fn wait(&self) -> Result<ExitStatus, Broken> {
         let what = "failed to wait for the command's end";
         let request = CellServiceWaitRequest {
             cell_name: Some(self.plan.cell.clone()),
             executable_name: EXECUTABLE.to_owned(),
         };
-        let answer = self.cells.clone().wait(request).await;
-        let answer = answer.map_err(|status| failure(&self.client.explain(status), what))?;
-        let executable = answer.into_inner().executable;
-        executable.and_then(|executable| executable.exit_status).ok_or_else(|| {
-            Failure::new(format!("{what}: the node does not say how it ended")).exiting(FAILED)
+        let mut patience = Patience::default();
+        let answer = loop {
+            match self.cells.clone().wait(request.clone()).await {
+                Ok(answer) => break answer.into_inner(),
+                Err(status) => {
+                    let again = patience.wait(self.client.explain(status)).await;
+                    again.map_err(|status| broken(&status, what))?;
+                }
+            }
+        };
+        let status = answer.executable.and_then(|executable| executable.exit_status);
+        status.ok_or_else(|| {
+            let text = format!("{what}: the node does not say how it ended");
+            Failure::new(text).exiting(FAILED).into()
         })
     }
 
     async fn free(&self, interrupts: &mut Interrupts, at_once: bool) -> Result<(), Failure> {
-        if at_once {
-            return self.free_within(Some(Duration::ZERO)).await;
+        if !at_once {
+            tokio::select! {
+                result = self.free_patiently() => return result,
+                _ = interrupts.next() => {}
+            }
         }
-        tokio::select! {
-            result = self.free_within(None) => result,
-            _ = interrupts.next() => self.free_within(Some(Duration::ZERO)).await,
-        }
+        self.free_within(Some(Duration::ZERO)).await.map_err(|status| self.not_freed(&status))
     }
 
-    async fn free_within(&self, grace_period: Option<Duration>) -> Result<(), Failure> {
+    async fn free_patiently(&self) -> Result<(), Failure> {
+        let mut patience = Patience::default();
+        while let Err(status) = self.free_within(None).await {
+            patience.wait(status).await.map_err(|status| self.not_freed(&status))?;
+        }
+        Ok(())
+    }
+
+    async fn free_within(&self, grace_period: Option<Duration>) -> Result<(), Status> {
         let request = CellServiceFreeRequest {
             cell_name: self.plan.cell.clone(),
             grace_period: grace_period.and_then(|period| period.try_into().ok()),
@@ -208,12 +306,13 @@ impl Session {
             Ok(_) => Ok(()),
             // Somebody else freed it.
             Err(status) if status.code() == Code::NotFound => Ok(()),
-            Err(status) => {
-                let what = format!("failed to free cell {}", self.plan.cell);
-                let hint = format!("`aer cell free {}` frees it", self.plan.cell);
-                Err(failure(&self.client.explain(status), &what).hint(hint))
-            }
+            Err(status) => Err(self.client.explain(status)),
         }
+    }
+
+    fn not_freed(&self, status: &Status) -> Failure {
+        let what = format!("failed to free cell {}", self.plan.cell);
+        failure(status, &what).hint(format!("`aer cell free {}` frees it", self.plan.cell))
     }
 
     fn say_how_it_ended(&self, status: &ExitStatus) -> ExitCode {
@@ -231,6 +330,18 @@ impl Session {
             }
             None => ExitCode::from(FAILED),
         }
+    }
+}
+
+fn not_started(status: &Status, what: &str) -> Broken {
+    match (broken(status, what), status.code()) {
+        (Broken::Failed(failure), Code::NotFound) => {
+            failure.without_hint().exiting(NOT_FOUND).into()
+        }
+        (Broken::Failed(failure), Code::PermissionDenied) => {
+            failure.without_hint().exiting(NOT_EXECUTABLE).into()
+        }
+        (broken, _) => broken,
     }
 }
 

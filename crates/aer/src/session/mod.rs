@@ -24,7 +24,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aurae_client::{Client, Node, ZonePath};
+use aurae_client::{Client, Node, ZonePath, is_interruption};
 use aurae_proto::cells::exit_status::Reason;
 use aurae_proto::cells::{ExitStatus, TerminalSize};
 use bytes::Bytes;
@@ -83,6 +83,8 @@ pub(crate) struct Options {
     /// These keys leave.
     pub(crate) keys: Option<Keys>,
     pub(crate) timeout: Option<Duration>,
+    /// What became of what ran there when the node's daemon went away, and what to do.
+    pub(crate) when_away: &'static str,
 }
 
 /// How it came to an end.
@@ -109,7 +111,7 @@ pub(crate) async fn take_part(
     options: Options,
 ) -> Result<End, Failure> {
     let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let first = signals.unless_told(next(client, &mut answers)).await?;
+    let first = signals.unless_told(next(client, &mut answers, &options)).await?;
     let Some(FromNode::Begun { terminal: remote }) = first else { return Err(unfinished()) };
     let raw = remote && options.stdin && terminal::is_at_both_ends();
     // Dropped at the end of this function, whatever ends it.
@@ -119,7 +121,7 @@ pub(crate) async fn take_part(
         let _ = to_node.send(ToNode::Resize(size())).await;
     }
     tokio::select! {
-        ended = show(client, &mut answers, raw) => ended.map(End::Exited),
+        ended = show(client, &mut answers, raw, &options) => ended.map(End::Exited),
         left = send_input(&to_node, &options) => left,
         signal = signals.pass_on(&to_node, raw, remote) => Ok(End::Told(signal)),
         () = reached(deadline) => Ok(End::TimedOut),
@@ -127,9 +129,14 @@ pub(crate) async fn take_part(
 }
 
 /// Shows what comes, and answers how it ended.
-async fn show(client: &Client, answers: &mut Answers, raw: bool) -> Result<ExitStatus, Failure> {
+async fn show(
+    client: &Client,
+    answers: &mut Answers,
+    raw: bool,
+    options: &Options,
+) -> Result<ExitStatus, Failure> {
     loop {
-        match next(client, answers).await? {
+        match next(client, answers, options).await? {
             Some(FromNode::Output(chunk)) => output::write(vec![chunk]).await?,
             Some(FromNode::Missed(bytes)) => {
                 let end = if raw { "\r\n" } else { "\n" };
@@ -145,9 +152,19 @@ async fn show(client: &Client, answers: &mut Answers, raw: bool) -> Result<ExitS
     }
 }
 
-async fn next(client: &Client, answers: &mut Answers) -> Result<Option<FromNode>, Failure> {
-    let failed = |status| Failure::from_status(&client.explain(status)).exiting(FAILED);
-    answers.next().await.transpose().map_err(failed)
+async fn next(
+    client: &Client,
+    answers: &mut Answers,
+    options: &Options,
+) -> Result<Option<FromNode>, Failure> {
+    answers.next().await.transpose().map_err(|status| {
+        let status = client.explain(status);
+        let failure = Failure::from_status(&status).exiting(FAILED);
+        match is_interruption(&status) {
+            true => failure.hint(options.when_away),
+            false => failure,
+        }
+    })
 }
 
 fn unfinished() -> Failure {

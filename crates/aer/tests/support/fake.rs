@@ -13,9 +13,10 @@ use aurae_proto::node::node_service_server::{NodeService, NodeServiceServer};
 use aurae_proto::node::*;
 use aurae_proto::observe::observe_service_server::{ObserveService, ObserveServiceServer};
 use aurae_proto::observe::*;
+use futures_util::StreamExt as _;
 use prost_types::Timestamp;
 use tokio::sync::watch;
-use tokio_stream::{Stream, StreamExt, iter};
+use tokio_stream::{Stream, iter};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
@@ -25,6 +26,9 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// 2026-11-22T15:04:05.25Z.
 const WHEN: Timestamp = Timestamp { seconds: 1_795_359_845, nanos: 250_000_000 };
 const WHEN_NANOS: i64 = 1_795_359_845_250_000_000;
+
+/// Whoever goes on after a greater number watches what the test makes happen.
+const LIVE: u64 = 1000;
 
 /// A node that keeps what it was asked.
 #[derive(Clone, Default)]
@@ -36,12 +40,26 @@ pub(crate) struct Fake {
 struct State {
     calls: Vec<String>,
     running: BTreeMap<String, Running>,
+    /// What watches tell that are for new changes only, or go on.
+    changes: watch::Sender<Vec<CellServiceWatchResponse>>,
+    /// Changes when the daemon is replaced: what is open ends.
+    replaced: watch::Sender<()>,
+    refusals: u32,
+    forgets_a_start: bool,
 }
 
 /// An executable, by the name of its program.
 struct Running {
     program: String,
+    log: watch::Sender<Vec<LogEntry>>,
     end: watch::Sender<Option<ExitStatus>>,
+}
+
+/// What a node answers whose daemon is replaced.
+fn replaced() -> Status {
+    let mut status = Status::unavailable("the daemon is being replaced by another version");
+    status.metadata_mut().insert("grpc-retry-pushback-ms", "20".parse().unwrap());
+    status
 }
 
 impl Fake {
@@ -58,6 +76,89 @@ impl Fake {
     pub(crate) fn called(&self) -> Vec<String> {
         let calls = self.calls();
         calls.iter().map(|call| call.split(' ').next().unwrap().to_owned()).collect()
+    }
+
+    /// Ends what is open, as a daemon does that is replaced.
+    pub(crate) fn replace(&self) {
+        self.state().replaced.send_replace(());
+    }
+
+    /// So many calls are answered as by a daemon that is replaced, and do nothing.
+    pub(crate) fn refuse(&self, calls: u32) {
+        self.state().refusals = calls;
+    }
+
+    /// The next executable is started, and its caller is told as by a daemon that is replaced.
+    pub(crate) fn forget_a_start(&self) {
+        self.state().forgets_a_start = true;
+    }
+
+    /// The executable in that cell writes a line. Two lines have the same time.
+    pub(crate) fn write(&self, cell: &str, line: &'static str) {
+        self.state().running[cell].log.send_modify(|log| {
+            log.push(LogEntry {
+                unix_nanos: WHEN_NANOS + i64::try_from(log.len() / 2).unwrap(),
+                channel_type: LogChannelType::Stdout.into(),
+                data: line.into(),
+                partial: false,
+            });
+        });
+    }
+
+    /// The executable in that cell ends.
+    pub(crate) fn end(&self, cell: &str, code: i32) {
+        self.state().running[cell].end.send_replace(Some(exited(code)));
+    }
+
+    /// A change of that number happens.
+    pub(crate) fn change(&self, sequence: u64) {
+        let time = Timestamp { seconds: i64::try_from(sequence).unwrap(), nanos: 0 };
+        let kind = ChangeKind::CellAllocated.into();
+        let change = CellServiceWatchResponse {
+            sequence,
+            time: Some(time),
+            kind,
+            ..CellServiceWatchResponse::default()
+        };
+        self.state().changes.send_modify(|changes| changes.push(change));
+    }
+
+    /// What came after that number. The last one before comes again, under a new number, as one of a
+    /// zone inside does.
+    fn live_changes(&self, after: u64) -> Answers<CellServiceWatchResponse> {
+        let state = self.state();
+        let known =
+            state.changes.borrow().iter().take_while(|known| known.sequence <= after).count();
+        let again = known.checked_sub(1).map(|last| {
+            let last = state.changes.borrow()[last].clone();
+            Ok(CellServiceWatchResponse { sequence: after + 1, ..last })
+        });
+        let no_end = watch::Sender::new(None);
+        let new = follow(
+            known,
+            state.changes.subscribe(),
+            no_end.subscribe(),
+            state.replaced.subscribe(),
+        );
+        let new = new.flat_map(move |changes| {
+            let _keep = &no_end;
+            match changes {
+                Ok(changes) => iter(changes.into_iter().map(Ok).collect::<Vec<_>>()),
+                Err(status) => iter(vec![Err(status)]),
+            }
+        });
+        Box::pin(iter(again).chain(new))
+    }
+
+    fn may_be_called(&self) -> Result<(), Status> {
+        let mut state = self.state();
+        match state.refusals {
+            0 => Ok(()),
+            left => {
+                state.refusals = left - 1;
+                Err(replaced())
+            }
+        }
     }
 
     fn note<T: std::fmt::Debug>(&self, name: &str, request: Request<T>) -> T {
@@ -83,6 +184,35 @@ impl Fake {
     pub(crate) fn node(&self) -> NodeServiceServer<Self> {
         NodeServiceServer::new(self.clone())
     }
+}
+
+/// What comes in a list, from a place in it on, until the end or until the daemon is replaced.
+fn follow<T: Clone + Send + Sync + 'static>(
+    seen: usize,
+    list: watch::Receiver<Vec<T>>,
+    end: watch::Receiver<Option<ExitStatus>>,
+    interruption: watch::Receiver<()>,
+) -> Answers<Vec<T>> {
+    let all = (seen, list, end, interruption);
+    Box::pin(futures_util::stream::unfold(Some(all), |all| async {
+        let (seen, mut list, mut end, mut interruption) = all?;
+        loop {
+            let new = list.borrow_and_update()[seen..].to_vec();
+            if !new.is_empty() {
+                let seen = seen + new.len();
+                return Some((Ok(new), Some((seen, list, end, interruption))));
+            }
+            if end.borrow_and_update().is_some() {
+                return None;
+            }
+            let more = tokio::select! {
+                more = list.changed() => more,
+                more = end.changed() => more,
+                _ = interruption.changed() => return Some((Err(replaced()), None)),
+            };
+            more.ok()?;
+        }
+    }))
 }
 
 fn exited(code: i32) -> ExitStatus {
@@ -170,6 +300,7 @@ impl CellService for Fake {
         request: Request<CellServiceFreeRequest>,
     ) -> Answer<CellServiceFreeResponse> {
         let request = self.note("Free", request);
+        self.may_be_called()?;
         self.state().running.remove(&request.cell_name);
         match request.cell_name.as_str() {
             "absent" => Err(Status::not_found("cell absent does not exist")),
@@ -192,9 +323,14 @@ impl CellService for Fake {
             "forbidden" => return Err(Status::permission_denied("forbidden: permission denied")),
             _ => {}
         }
+        self.may_be_called()?;
+        let log = watch::Sender::new(output_of(&program));
         let end = watch::Sender::new(end_of(&program));
-        let running = Running { program, end };
+        let running = Running { program, log, end };
         self.state().running.insert(request.cell_name.unwrap_or_default(), running);
+        if std::mem::take(&mut self.state().forgets_a_start) {
+            return Err(replaced());
+        }
         Ok(Response::new(CellServiceStartResponse {
             pid: 42,
             uid: 0,
@@ -236,6 +372,14 @@ impl CellService for Fake {
         request: Request<CellServiceInspectRequest>,
     ) -> Answer<CellServiceInspectResponse> {
         let name = self.note("Inspect", request).cell_name.unwrap_or_default();
+        let executables = match (name.as_str(), self.state().running.contains_key(&name)) {
+            ("job", false) => Vec::new(),
+            _ => vec![
+                status_of("main", None),
+                status_of("migrate", Some(exited(0))),
+                status_of("hog", Some(killed(9, true))),
+            ],
+        };
         let line = PressureLine { avg10: 1.5, avg60: 0.25, avg300: 0.0, total: 1_234_567 };
         Ok(Response::new(CellServiceInspectResponse {
             cell: Some(cell(&name, 64 << 20)),
@@ -245,11 +389,7 @@ impl CellService for Fake {
                 cpu_pressure: Some(Pressure { some: Some(line), full: None }),
                 ..Default::default()
             }),
-            executables: vec![
-                status_of("main", None),
-                status_of("migrate", Some(exited(0))),
-                status_of("hog", Some(killed(9, true))),
-            ],
+            executables,
             cgroup_path: "/web".to_owned(),
             daemon_pid: 41,
             controllers: vec!["cpu".to_owned(), "memory".to_owned()],
@@ -265,8 +405,12 @@ impl CellService for Fake {
         let request = self.note("Wait", request);
         let end = self.state().running.get(request.cell_name()).map(|known| known.end.subscribe());
         let mut end = end.ok_or_else(|| Status::not_found("no such executable"))?;
-        let status = end.wait_for(Option::is_some).await;
-        let status = *status.map_err(|_| Status::unavailable("cell freed"))?;
+        let mut interruption = self.state().replaced.subscribe();
+        let status = tokio::select! {
+            status = end.wait_for(Option::is_some) => status.map(|status| *status),
+            _ = interruption.changed() => return Err(replaced()),
+        };
+        let status = status.map_err(|_| Status::unavailable("cell freed"))?;
         let executable = Some(status_of(&request.executable_name, status));
         Ok(Response::new(CellServiceWaitResponse { executable }))
     }
@@ -372,7 +516,10 @@ impl CellService for Fake {
         &self,
         request: Request<CellServiceWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.note("Watch", request);
+        let request = self.note("Watch", request);
+        if request.only_new || request.after() > LIVE {
+            return Ok(Response::new(self.live_changes(request.after())));
+        }
         let change = |kind: ChangeKind, sequence| CellServiceWatchResponse {
             sequence,
             time: Some(WHEN),
@@ -448,29 +595,31 @@ impl ObserveService for Fake {
         request: Request<GetExecutableLogsRequest>,
     ) -> Answer<Self::GetExecutableLogsStream> {
         let request = self.note("GetExecutableLogs", request);
-        let running = self
-            .state()
-            .running
-            .get(request.cell_name())
-            .map(|running| (running.program.clone(), running.end.subscribe()));
-        let (program, end) = match running {
-            Some((program, end)) => (program, Some(end).filter(|_| request.follow)),
-            None => ("hello".to_owned(), None),
-        };
+        let since = request
+            .since
+            .map_or(i64::MIN, |since| since.seconds * 1_000_000_000 + i64::from(since.nanos));
+        let state = self.state();
+        if let Some(running) = state.running.get(request.cell_name()).filter(|_| request.follow) {
+            let older = |entry: &LogEntry| entry.unix_nanos < since;
+            let seen = running.log.borrow().iter().take_while(|entry| older(entry)).count();
+            let interruption = state.replaced.subscribe();
+            let entries =
+                follow(seen, running.log.subscribe(), running.end.subscribe(), interruption);
+            let answers = entries.map(|entries| {
+                Ok(GetExecutableLogsResponse { entries: entries?, ..Default::default() })
+            });
+            return Ok(Response::new(Box::pin(answers)));
+        }
+        let running = state.running.get(request.cell_name()).map(|it| it.program.clone());
+        let program = running.unwrap_or_else(|| "hello".to_owned());
         let missed_entries = if request.tail == Some(3) { 7 } else { 0 };
         let first = GetExecutableLogsResponse {
             entries: output_of(&program),
             missed_entries,
             missed_bytes: missed_entries * 1024,
         };
-        let until_end = async move {
-            if let Some(mut end) = end {
-                let _ = end.wait_for(Option::is_some).await;
-            }
-            Ok(GetExecutableLogsResponse::default())
-        };
-        let last = futures_util::stream::once(until_end);
-        Ok(Response::new(Box::pin(tokio_stream::once(Ok(first)).chain(last))))
+        let last = GetExecutableLogsResponse::default();
+        Ok(Response::new(Box::pin(iter([Ok(first), Ok(last)]))))
     }
 }
 
@@ -478,6 +627,7 @@ impl ObserveService for Fake {
 impl DiscoveryService for Fake {
     async fn discover(&self, request: Request<DiscoverRequest>) -> Answer<DiscoverResponse> {
         self.note("Discover", request);
+        self.may_be_called()?;
         Ok(Response::new(DiscoverResponse { healthy: true, version: "1.2.3".to_owned() }))
     }
 }

@@ -45,10 +45,16 @@ impl Bed {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let mut bed = Self { directory, fake: Fake::default(), runtime: None };
+        bed.come_back();
+        bed
+    }
+
+    /// Serves, with what the node knew before: its zones outlive its daemon.
+    pub(crate) fn come_back(&mut self) {
         let runtime = Runtime::new().unwrap();
-        let fake = Fake::default();
-        runtime.block_on(serve(&fake, directory.path(), &socket));
-        Self { directory, fake, runtime: Some(runtime) }
+        runtime.block_on(serve(&self.fake, self.path(), &self.path().join("aurae.sock")));
+        self.runtime = Some(runtime);
     }
 
     /// Ends the node as if it had lost power.
