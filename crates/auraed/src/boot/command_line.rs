@@ -176,13 +176,6 @@ fn parse_capacity(value: &str) -> Result<usize, String> {
     )
 }
 
-fn parse_path(value: &str) -> Result<PathBuf, String> {
-    match value.starts_with('/') {
-        true => Ok(PathBuf::from(value)),
-        false => Err(format!("`{value}` is not an absolute path")),
-    }
-}
-
 fn parse_rate(value: &str) -> Result<u32, String> {
     let rate = value.parse().ok().filter(|rate| *rate > 0);
     rate.ok_or_else(|| format!("`{value}` is not a number of calls from 1 up"))

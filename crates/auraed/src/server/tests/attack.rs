@@ -1,5 +1,9 @@
 //! Clients that mean harm: each attack ends its own connection, and the daemon goes on.
 
+use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
 
 use super::*;
