@@ -9,8 +9,10 @@ mod support;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
 
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use support::Bed;
+use time::{Duration, OffsetDateTime};
 
 #[test]
 fn cells_are_allocated_listed_inspected_and_freed() {
@@ -154,6 +156,46 @@ fn a_client_of_another_authority_is_told_so() {
         std::fs::copy(other.path().join(file), bed.path().join(file)).unwrap();
     }
     bed.session("stranger", &[&["cell", "list"]]);
+}
+
+/// Puts another certificate in the place of the client's, by the node's own authority.
+fn replace_certificate(bed: &Bed, change: impl FnOnce(&mut CertificateParams)) {
+    let read = |name: &str| std::fs::read_to_string(bed.path().join(name)).unwrap();
+    let authority_key = KeyPair::from_pem(&read("ca.key")).unwrap();
+    let authority = Issuer::from_ca_cert_pem(&read("ca.crt"), authority_key).unwrap();
+    let mut params = CertificateParams::default();
+    change(&mut params);
+    let certificate = params.signed_by(&KeyPair::from_pem(&read("me.key")).unwrap(), &authority);
+    std::fs::write(bed.path().join("me.crt"), certificate.unwrap().pem()).unwrap();
+}
+
+#[test]
+fn a_client_whose_certificate_is_refused_is_told_what_is_wrong_with_it_and_what_to_do() {
+    let bed = Bed::new();
+    let said = || {
+        let output = bed.run(&["cell", "list"]);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let expect = |parts: [&str; 2]| {
+        let said = said();
+        assert!(parts.iter().all(|part| said.contains(part)), "{parts:?}: {said}");
+    };
+    let now = OffsetDateTime::now_utc();
+    replace_certificate(&bed, |params| {
+        (params.not_before, params.not_after) =
+            (now - Duration::days(9), now - Duration::hours(30));
+    });
+    expect(["me.crt expired yesterday, at 20", "hint: `aer pki client DIR NAME --force` makes a"]);
+    replace_certificate(&bed, |params| {
+        (params.not_before, params.not_after) =
+            (now + Duration::minutes(150), now + Duration::days(9));
+    });
+    expect(["me.crt is not valid yet: it is from in 2 hours, at 20", "hint: check this machine's"]);
+    replace_certificate(&bed, |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    expect(["me.crt is not for clients: its extended", "me.crt a server's? `aer pki client"]);
 }
 
 #[test]

@@ -155,7 +155,9 @@ impl Daemon {
         let instance = self.tolerate("runtime-directory", lock)?;
         let audit = self.audit()?;
         let mut identities = self.identities();
-        if let Some(identities) = &mut identities {
+        // An init cannot wait: what gives the identity may be run by it. It tries until there is one.
+        let files = self.role == Role::Init || self.settings.tls.certificate.exists();
+        if let Some(identities) = identities.as_mut().filter(|_| !files) {
             identities.first().await;
         }
         let doors = self.open_doors(taken.as_mut(), identities.as_ref());

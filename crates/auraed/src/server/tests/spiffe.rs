@@ -6,7 +6,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rcgen::{CertificateParams, KeyUsagePurpose, SanType};
+use rcgen::{CertificateParams, IsCa, KeyUsagePurpose, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -112,6 +112,7 @@ fn svid(pki: &Pki, name: &str, validity: Length) -> X509SvidResponse {
         let dns = "server.unsafe.aurae.io".try_into().unwrap();
         params.subject_alt_names =
             vec![SanType::URI(NODE.try_into().unwrap()), SanType::DnsName(dns)];
+        params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.not_before = OffsetDateTime::now_utc() - Length::minutes(1);
         params.not_after = OffsetDateTime::now_utc() + validity;

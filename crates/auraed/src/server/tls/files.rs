@@ -117,7 +117,7 @@ fn inside(what: &'static str, directory: &Path, ends: &[&str]) -> Result<Vec<Pat
     let mut paths = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let end = path.extension().and_then(|end| end.to_str());
         if hidden || !end.is_some_and(|end| ends.contains(&end)) {
             continue;
