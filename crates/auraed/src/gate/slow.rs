@@ -102,9 +102,9 @@ where
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending if self.first.is_whole() => Poll::Pending,
             Poll::Pending => {
-                let timer = self
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(FIRST_MESSAGE_TIMEOUT)));
+                let patience = self.patience;
+                let timer =
+                    self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
                 std::task::ready!(timer.as_mut().poll(context));
                 Poll::Ready(Some(Err(reply::status(&Refused::Slow))))
             }
@@ -156,7 +156,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_first_message_that_does_not_come_ends_the_request() {
-        for frames in [&[][..], &[b"\0\0\0"], &[b"\0\0\0\0\x02", b"x"]] {
+        let late: [&[&'static [u8]]; 3] = [&[], &[b"\0\0\0"], &[b"\0\0\0\0\x02", b"x"]];
+        for frames in late {
             let mut slow = body(frames);
             let end = loop {
                 match slow.frame().await.unwrap() {
