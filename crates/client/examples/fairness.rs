@@ -55,13 +55,12 @@ async fn load(config: &Path) -> Outcome<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit)?;
-    let mut orders = std::io::stdin().lines();
     let mut idle = Vec::new();
     for _ in 0..IDLE {
         idle.push(connect(config).await?);
     }
     say("idle")?;
-    orders.next();
+    order()?;
     let calls = Arc::new(AtomicU64::new(0));
     for _ in 0..BUSY {
         let (client, calls) = (connect(config).await?, Arc::clone(&calls));
@@ -74,10 +73,15 @@ async fn load(config: &Path) -> Outcome<()> {
     say("busy")?;
     let start = Instant::now();
     calls.store(0, Ordering::Relaxed);
-    tokio::task::spawn_blocking(move || orders.next()).await?;
+    tokio::task::spawn_blocking(order).await??;
     let rate = calls.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64();
     say(&format!("{rate:.0} calls/s of the busy client"))?;
     std::process::exit(0)
+}
+
+/// Waits for a line.
+fn order() -> std::io::Result<usize> {
+    std::io::stdin().read_line(&mut String::new())
 }
 
 fn say(line: &str) -> std::io::Result<()> {
