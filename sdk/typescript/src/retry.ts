@@ -122,7 +122,7 @@ class Patience {
     for (;;) {
       try {
         // A time that is over is told by the call itself.
-        const left = this.#deadline && Math.max(1, this.#deadline - performance.now());
+        const left = this.#deadline && Math.max(1, Math.ceil(this.#deadline - performance.now()));
         return await call(left);
       } catch (error) {
         await this.wait(error);
