@@ -354,3 +354,53 @@ console.log(await echo.collect(broken()).then(() => 'answered', (e: Error) => e.
 ";
     run_on(&node, &format!("{ECHO}{script}")).prints("word 499 500\n[canceled] no more\n");
 }
+
+#[test]
+fn what_changes_nothing_is_asked_again_when_the_daemon_is_replaced_and_the_rest_is_not() {
+    let node = FakeNode::start();
+    *node.state.refusals.lock().unwrap() = 3;
+    run_on(&node, "console.log((await (await connect()).discovery.discover({})).version);\n")
+        .prints("1.2.3\n");
+    assert_eq!(*node.state.asked.lock().unwrap(), 4);
+
+    *node.state.refusals.lock().unwrap() = 1;
+    run_on(
+        &node,
+        "const node = await connect();
+await node.cells.free({ cellName: 'a' }).catch((error) => console.log(error.rawMessage));
+",
+    )
+    .prints("the daemon is being replaced\n");
+    assert_eq!(*node.state.asked.lock().unwrap(), 5);
+}
+
+#[test]
+fn logs_and_changes_go_on_where_they_were_when_the_daemon_is_replaced() {
+    let node = FakeNode::start();
+    *node.state.refusals.lock().unwrap() = 3;
+    run_on(
+        &node,
+        "const node = await connect();
+const numbers = [];
+for await (const { sequence } of node.cells.watch({ onlyNew: true })) numbers.push(sequence);
+console.log(numbers.join(' '));
+",
+    )
+    .prints("10 20 30 40\n");
+
+    *node.state.refusals.lock().unwrap() = 3;
+    run_on(
+        &node,
+        "const node = await connect();
+await node.cells.allocate({ cell: { name: 'a' } });
+const cellName = 'a', executable = { name: 'it', command: 'seq 1 7' };
+await node.cells.start({ cellName, executable });
+const texts = [];
+for await (const { entries } of node.observe.getExecutableLogs({ cellName, executableName: 'it' })) {
+  texts.push(...entries.map(({ data }) => new TextDecoder().decode(data)));
+}
+console.log(texts.join(' '));
+",
+    )
+    .prints("1 2 3 4 5 6 7\n");
+}

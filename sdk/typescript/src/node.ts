@@ -7,6 +7,7 @@ import { NodeService } from "../gen/aurae/node/v0/node_pb.js";
 import { ObserveService } from "../gen/aurae/observe/v0/observe_pb.js";
 import { CellHandle, type CellInit } from "./cell.js";
 import type { Connection, Where } from "./platform/platform.js";
+import { RetryingTransport } from "./retry.js";
 import { ZoneTransport } from "./zone.js";
 
 /**
@@ -18,8 +19,13 @@ import { ZoneTransport } from "./zone.js";
  */
 export async function connect(where: string | Where = {}): Promise<AuraeNode> {
   const asked = typeof where === "string" ? { node: where } : where;
-  const connection = await platform.connect(asked);
+  const connection = retrying(await platform.connect(asked));
   return new AuraeNode(asked.zone === undefined ? connection : inZone(connection, asked.zone));
+}
+
+function retrying(connection: Connection): Connection {
+  const { name, transport } = connection;
+  return { name, transport: new RetryingTransport(transport), close: () => connection.close() };
 }
 
 function inZone(connection: Connection, zone: string): Connection {

@@ -1,6 +1,6 @@
 //! A node whose daemon is replaced, while it works.
 
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use aurae_proto::cells::exit_status::Reason;
@@ -10,6 +10,7 @@ use aurae_proto::node::{
     InfoRequest, InfoResponse, UpgradePhase, UpgradeRequest, UpgradeResponse, UpgradeStart,
 };
 use ring::digest::{SHA256, digest};
+use tokio::task::JoinHandle;
 use tonic::{Code, Status};
 use vm_tests::{Api, Node, cell, eventually, logs_of, shell, soon, times};
 use xtask::workspace::Workspace;
@@ -140,21 +141,22 @@ async fn check_count(api: &Api) {
 }
 
 /// A command that counts until SIGUSR1, run by the command line.
-fn run_counter(node: &Node) -> Child {
+fn run_counter(node: &Node) -> JoinHandle<std::io::Result<Output>> {
     let workspace = Workspace::find().expect("the workspace");
     let count = "trap 'exit 7' USR1; i=0; while :; do echo $i; i=$((i+1)); sleep 0.05; done";
-    Command::new(workspace.binary())
+    let child = Command::new(workspace.binary())
         .args(["aer", "--config"])
         .arg(node.configuration())
         .args(["run", "--isolate-process", "job", "--", "sh", "-c", count])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("aer")
+        .expect("aer");
+    tokio::task::spawn_blocking(move || child.wait_with_output())
 }
 
 /// The run saw every line once, and the end. Its command was not touched: it has counted on.
-async fn check_run(api: &Api, run: Child) {
+async fn check_run(api: &Api, run: JoinHandle<std::io::Result<Output>>) {
     let request = CellServiceSignalRequest {
         cell_name: Some("job".to_owned()),
         executable_name: "main".to_owned(),
@@ -162,8 +164,7 @@ async fn check_run(api: &Api, run: Child) {
         tree: false,
     };
     api.cells.clone().signal(request).await.expect("the command is still there");
-    let output = tokio::task::spawn_blocking(move || run.wait_with_output());
-    let output = soon("the run ends", output).await.expect("its thread").expect("its output");
+    let output = soon("the run ends", run).await.expect("its thread").expect("its output");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), said.as_str()), (Some(7), ""));
     let lines = String::from_utf8(output.stdout).expect("numbers");

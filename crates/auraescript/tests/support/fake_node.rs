@@ -56,6 +56,10 @@ pub(crate) struct State {
     outputs: Mutex<HashMap<ExecutableId, Output>>,
     /// Calls that were told to go on for ever and have ended.
     pub(crate) ended: Mutex<usize>,
+    /// So many calls are answered as by a daemon that is replaced; streams in the middle.
+    pub(crate) refusals: Mutex<u32>,
+    /// How many calls there were that can be answered so.
+    pub(crate) asked: Mutex<u32>,
 }
 
 /// A cell and an executable in it.
@@ -65,6 +69,19 @@ type ExecutableId = (String, String);
 type Output = (Vec<u8>, i32);
 
 impl State {
+    /// Whether the call is answered, or as by a daemon that is replaced.
+    fn answers(&self) -> Result<(), Status> {
+        *self.asked.lock().unwrap() += 1;
+        let mut refusals = self.refusals.lock().unwrap();
+        if *refusals == 0 {
+            return Ok(());
+        }
+        *refusals -= 1;
+        let mut status = Status::unavailable("the daemon is being replaced");
+        status.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from_static("5"));
+        Err(status)
+    }
+
     /// The names of the cells.
     pub(crate) fn cells(&self) -> Vec<String> {
         self.cells.lock().unwrap().keys().cloned().collect()
@@ -256,6 +273,7 @@ impl CellService for Services {
         &self,
         request: Request<CellServiceFreeRequest>,
     ) -> Answer<CellServiceFreeResponse> {
+        self.0.answers()?;
         let name = request.into_inner().cell_name;
         self.cell(&name)?;
         self.0.cells.lock().unwrap().remove(&name);
@@ -409,15 +427,31 @@ impl CellService for Services {
 
     async fn watch(
         &self,
-        _: Request<CellServiceWatchRequest>,
+        request: Request<CellServiceWatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("this fake has no watch"))
+        let after = request.into_inner().after;
+        let change = |sequence, seconds| CellServiceWatchResponse {
+            sequence,
+            time: Some(prost_types::Timestamp { seconds, nanos: 0 }),
+            ..CellServiceWatchResponse::default()
+        };
+        // The last one comes again, as one of a zone inside may.
+        let again = after.map(|after| change(after + 1, after as i64 / 10));
+        let new = (1..=4).map(|at| change(at * 10, at as i64));
+        let new = new.filter(|change| Some(change.sequence) > after);
+        let mut changes: Vec<_> = again.into_iter().chain(new).map(Ok).collect();
+        if let Err(status) = self.0.answers() {
+            changes.truncate(2);
+            changes.push(Err(status));
+        }
+        Ok(Response::new(Box::pin(tokio_stream::iter(changes))))
     }
 }
 
 #[tonic::async_trait]
 impl DiscoveryService for Services {
     async fn discover(&self, request: Request<DiscoverRequest>) -> Answer<DiscoverResponse> {
+        self.0.answers()?;
         let metadata = request.metadata();
         if metadata.contains_key("never") {
             let _guard = Ended(self.0.clone());
@@ -549,13 +583,15 @@ impl ObserveService for Services {
         let Some((output, _)) = self.0.outputs.lock().unwrap().get(&id).cloned() else {
             return Err(Status::not_found("no such executable"));
         };
-        let lines: Vec<_> = output
+        let since = request.since.map_or(0, |since| i64::from(since.nanos));
+        let mut lines: Vec<_> = output
             .split_inclusive(|byte| *byte == b'\n')
             .enumerate()
+            .filter(|(number, _)| *number as i64 / 2 + 1 >= since)
             .map(|(number, line)| {
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
                 let entry = LogEntry {
-                    unix_nanos: number as i64 + 1,
+                    unix_nanos: number as i64 / 2 + 1,
                     channel_type: LogChannelType::Stdout as i32,
                     data: bytes::Bytes::copy_from_slice(text),
                     partial: text.len() == line.len(),
@@ -564,6 +600,10 @@ impl ObserveService for Services {
                 Ok(GetExecutableLogsResponse { entries, ..GetExecutableLogsResponse::default() })
             })
             .collect();
+        if let Err(status) = self.0.answers() {
+            lines.truncate(2);
+            lines.push(Err(status));
+        }
         Ok(Response::new(Box::pin(tokio_stream::iter(lines))))
     }
 }
