@@ -108,7 +108,7 @@ impl Inside {
     }
 
     /// The zone was waited for long enough.
-    pub(super) fn is_late(&mut self, changes: &Changes) {
+    pub(super) fn stop_waiting(&mut self, changes: &Changes) {
         if std::mem::take(&mut self.is_behind) && self.after.is_some() {
             self.owe("its daemon did not tell in time what it had kept", changes);
         }

@@ -136,7 +136,7 @@ impl Merge {
         let is_over = over.as_mut().poll(context).is_ready();
         if is_over || !self.inside.iter().any(|one| one.is_behind) {
             self.catching_up = None;
-            self.inside.iter_mut().for_each(|one| one.is_late(self.cells.changes()));
+            self.inside.iter_mut().for_each(|one| one.stop_waiting(self.cells.changes()));
             // What is owed now is told now.
             self.fill(context);
             return false;
