@@ -97,7 +97,7 @@ impl Certificates {
     /// A client with a certificate like this.
     pub fn client(&self, name: &str, like: &Issued) -> Identity {
         let mut params = checked(CertificateParams::new(Vec::new()));
-        let id = checked(format!("spiffe://aurae.local/user/{name}").try_into());
+        let id = checked(format!("spiffe://aurae.local/admin/{name}").try_into());
         params.subject_alt_names = vec![SanType::URI(id)];
         params.not_before = like.not_before;
         params.not_after = like.not_after;

@@ -67,10 +67,13 @@ fn a_client_is_a_spiffe_id_of_the_trust_domain() {
     let at = directory.path().to_str().unwrap();
     aer(&["pki", "init", at, "--client", "me"]).unwrap();
     aer(&["pki", "client", at, "you", "--trust-domain", "example.org"]).unwrap();
-    assert!(shown(directory.path(), "me.crt").contains("URI spiffe://aurae.local/user/me"));
+    assert!(shown(directory.path(), "me.crt").contains("URI spiffe://aurae.local/admin/me"));
     let you = shown(directory.path(), "you.crt");
-    assert!(you.contains("URI spiffe://example.org/user/you"), "{you}");
+    assert!(you.contains("URI spiffe://example.org/reader/you"), "{you}");
     assert!(you.contains("digital signature, client"), "{you}");
+    aer(&["pki", "client", at, "them", "--role", "operator"]).unwrap();
+    assert!(shown(directory.path(), "them.crt").contains("URI spiffe://aurae.local/operator/them"));
+    assert!(aer(&["pki", "client", at, "king", "--role", "king"]).is_err());
     let config = aurae_client::Config::read(&directory.path().join(CONFIG)).unwrap();
     let node = config.default_node().unwrap();
     assert_eq!(node.address.to_string(), DEFAULT_SOCKET);

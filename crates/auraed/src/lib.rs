@@ -12,6 +12,7 @@ mod daemon;
 pub mod gate;
 mod instance;
 pub mod logging;
+pub mod policy;
 pub mod reply;
 pub mod route;
 pub mod runtime;

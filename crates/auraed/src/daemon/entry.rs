@@ -206,22 +206,16 @@ pub(super) fn threads() -> Result<Runtime, DaemonError> {
         .map_err(DaemonError::Threads)
 }
 
-/// SIGTERM and SIGINT stop the daemon in order. SIGHUP is kept for reading certificates again, and
-/// does nothing yet.
+/// SIGTERM and SIGINT stop the daemon in order.
 fn stop_on_signals(shutdown: Shutdown) -> Result<impl Future<Output = ()>, DaemonError> {
     let listen = |kind| signal(kind).map_err(DaemonError::Signals);
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    let mut hang_up = listen(SignalKind::hangup())?;
     Ok(async move {
         loop {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
-                _ = hang_up.recv() => {
-                    tracing::info!("SIGHUP does nothing");
-                    continue;
-                }
             };
             tracing::info!(signal = name, "stopping");
             shutdown.request(Intent::Exit);

@@ -30,11 +30,13 @@ use std::time::Duration;
 use aurae_kernel::takeover;
 use aurae_proto::cells::cell_service_server::CellServiceServer;
 use rustls::ServerConfig;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::boot;
 use crate::bundle::BundleError;
 use crate::instance::{Instance, InstanceError};
+use crate::policy::{PolicyError, PolicyStore};
 use crate::route::Route;
 use crate::runtime::base::BaseError;
 use crate::runtime::logs::{self, LogRing};
@@ -59,6 +61,8 @@ use crate::{VERSION, reply};
 use handover::{Handover, Taken};
 use running::Running;
 
+/// The phase that is degraded where policies are wrong.
+const POLICY: &str = "policy";
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -89,6 +93,9 @@ pub(crate) enum DaemonError {
         "failed to set up mutual TLS (`aer pki init` makes certificates; --server-crt, --server-key and --ca-crt name others)"
     )]
     Tls(#[source] TlsError),
+    /// Nobody could be told what they may do.
+    #[error("who may do what is not known (--policy-dir)")]
+    Policy(#[from] PolicyError),
     /// A default address is broken.
     #[error(transparent)]
     Address(#[from] BadAddress),
@@ -137,6 +144,7 @@ impl Daemon {
             None => Instance::lock(&self.settings.runtime_directory).map_err(DaemonError::from),
         };
         let instance = self.tolerate("runtime-directory", lock)?;
+        let policies = self.policies()?;
         let doors = self.tolerate("api", self.open_doors(taken.as_mut()))?;
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
@@ -148,7 +156,10 @@ impl Daemon {
         let upgrades = self.upgrades(reaper, running.as_ref(), taken.as_ref());
         let api = self.api(&health, running.as_ref(), Some(upgrades.clone()))?;
         let cells = running.as_ref().and_then(|running| running.workloads().cells);
-        let server = Server::new(Route::new(api.clone(), cells), self.shutdown.clone());
+        let hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        tokio::spawn(read_again(policies.clone(), hang_up, self.status.clone()));
+        let route = Route::new(api.clone(), cells);
+        let server = Server::new(route, self.shutdown.clone(), policies);
         let doors = match doors {
             Some(doors) => Some(doors),
             None => self.retry_doors().await,
@@ -264,6 +275,17 @@ impl Daemon {
         Ok(with_reflection(api)?)
     }
 
+    /// The policies. Where they are wrong, an init goes on with nobody allowed anything, as it has
+    /// nowhere to exit to; they are read again on SIGHUP.
+    fn policies(&self) -> Result<PolicyStore, DaemonError> {
+        let directory = &self.settings.policy_directory;
+        let loaded = PolicyStore::load(directory).map_err(DaemonError::from);
+        match self.tolerate(POLICY, loaded)? {
+            Some(policies) => Ok(policies),
+            None => Ok(PolicyStore::closed(directory)?),
+        }
+    }
+
     /// Reads the certificates and binds the sockets that were not handed over; nobody is let in yet.
     fn open_doors(&self, mut taken: Option<&mut Taken>) -> Result<Doors, DaemonError> {
         let tls = server::server_config(&self.settings.tls).map_err(DaemonError::Tls)?;
@@ -305,6 +327,15 @@ impl Daemon {
             Role::Beside | Role::Zone => DEFAULT_SOCKET,
         };
         Ok(vec![default.parse()?])
+    }
+}
+
+/// Reads the policies again on each SIGHUP, for as long as the daemon runs.
+async fn read_again(policies: PolicyStore, mut hang_up: Signal, status: Status) {
+    while hang_up.recv().await.is_some() {
+        if policies.reload_and_log() {
+            status.recover(POLICY);
+        }
     }
 }
 

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! connection  peer certificate ──▶ Principal                         once
-//! request     Principal × method ──▶ Permit ──▶ Api::call            or PERMISSION_DENIED
+//! request     Principal × method × what the request names ──▶ Permit ──▶ Api::call
+//!                                                └─ PERMISSION_DENIED, or NOT_FOUND
 //!             audit record: opened here, closed with the trailers
 //! ```
 
 mod audit;
 mod deadline;
+mod decide;
 mod identity;
+mod peek;
 mod replaced;
 
 pub use audit::AuditedBody;
@@ -20,15 +23,21 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aurae_authz::{Action, Principal, authorize};
+use aurae_authz::{Action, Permit, Principal, authorize_inside};
+use aurae_model::ZonePath;
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tonic::Status;
 use tonic::body::Body;
 
+use crate::policy::PolicyStore;
 use crate::reply;
 use crate::route::{self, Route};
+use crate::server::MAX_MESSAGE_BYTES;
 use crate::shutdown::Shutdown;
 use audit::Record;
+use peek::FIRST_MESSAGE_TIMEOUT;
 
 /// A request that the gate turned away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +53,21 @@ pub enum Refused {
     /// The `grpc-timeout` header is malformed.
     #[error("grpc-timeout {0:?} is not 1 to 8 digits and one of H, M, S, m, u, n")]
     BadDeadline(String),
+    /// The contract does not have the method.
+    #[error("this daemon has no method {0:?}; gRPC reflection lists those it has")]
+    NoSuchMethod(String),
+    /// The first message is compressed.
+    #[error("the request is compressed, which this daemon does not take")]
+    Compressed,
+    /// The first message is longer than any may be.
+    #[error("the request has a message of {0} bytes; at most {MAX_MESSAGE_BYTES} are taken")]
+    TooLong(usize),
+    /// The first message is no message.
+    #[error("the request cannot be read: {0}")]
+    Malformed(String),
+    /// The first message did not come.
+    #[error("the request's first message did not come in {} s", FIRST_MESSAGE_TIMEOUT.as_secs())]
+    NoFirstMessage,
 }
 
 /// The only way to the API. Clones share the numbering of requests.
@@ -52,14 +76,22 @@ pub struct Gate {
     route: Route,
     shutdown: Shutdown,
     requests: Arc<AtomicU64>,
+    /// `None` in a zone: what the daemon above sends was decided over there.
+    policies: Option<PolicyStore>,
 }
 
 impl Gate {
-    /// A gate before `route`. Answers that are under way when another version of the daemon is to
+    /// A zone's gate before `route`. Answers that are under way when another version of the daemon is to
     /// take over are ended.
     #[must_use]
     pub fn new(route: Route, shutdown: Shutdown) -> Self {
-        Self { route, shutdown, requests: Arc::default() }
+        Self { route, shutdown, requests: Arc::default(), policies: None }
+    }
+
+    /// The same gate, where policies decide.
+    #[must_use]
+    pub fn with_policies(self, policies: PolicyStore) -> Self {
+        Self { policies: Some(policies), ..self }
     }
 
     /// The gate for one connection: its peer is known.
@@ -86,8 +118,29 @@ pub struct Admitted {
     believed: bool,
 }
 
+impl Gate {
+    async fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        zone: Option<ZonePath>,
+        request: Request<Body>,
+    ) -> Result<(Permit, Request<Body>), Status> {
+        let Some(policies) = &self.policies else {
+            let permit = authorize_inside(principal, action);
+            return Ok((permit.map_err(|denied| reply::status(&denied))?, request));
+        };
+        let zone = zone.as_ref().map(ZonePath::cells);
+        decide::decide(&policies.current(), principal, zone, request).await
+    }
+}
+
 impl Admitted {
-    async fn answer(self, request: Request<Incoming>) -> Response<AuditedBody> {
+    async fn answer<B>(self, request: Request<B>) -> Response<AuditedBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError>,
+    {
         let action = Action::new(request.uri().path());
         let number = self.gate.requests.fetch_add(1, Ordering::Relaxed);
         let principal = match self.believed {
@@ -101,18 +154,19 @@ impl Admitted {
                 return record.attach(reply::status(&error).into_http());
             }
         };
+        let zone = route::zone(request.headers());
         // A bad path is told by the route.
-        let zone = route::zone(request.headers()).ok().flatten();
-        let record = Record::open(number, principal.clone(), self.peer, action.clone(), zone);
-        let response = match authorize(&principal, action) {
-            Ok(permit) => {
-                let request = request.map(Body::new);
-                let call = |request| self.gate.route.call(permit, request);
-                let answer = deadline::bounded(request, call);
-                replaced::interruptible(&self.gate.shutdown, answer).await
-            }
-            Err(denied) => reply::status(&denied).into_http(),
+        let told = zone.as_ref().ok().cloned().flatten();
+        let record = Record::open(number, principal.clone(), self.peer, action.clone(), told);
+        let (gate, request) = (&self.gate, request.map(Body::new));
+        let call = async |request| {
+            let zone = zone.map_err(|error| reply::status(&error))?;
+            let (permit, request) = gate.decide(&principal, action, zone, request).await?;
+            Ok::<_, Status>(gate.route.call(permit, request).await)
         };
+        let call = async |request| call(request).await.unwrap_or_else(Status::into_http);
+        let answer = deadline::bounded(request, call);
+        let response = replaced::interruptible(&gate.shutdown, answer).await;
         record.attach(response)
     }
 }
@@ -127,3 +181,6 @@ impl hyper::service::Service<Request<Incoming>> for Admitted {
         Box::pin(async move { Ok(admitted.answer(request).await) })
     }
 }
+
+#[cfg(test)]
+mod tests;

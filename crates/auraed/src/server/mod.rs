@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::gate::{Gate, Identity, identity_of_certificate};
+use crate::policy::PolicyStore;
 use crate::route::Route;
 use crate::shutdown::Shutdown;
 
@@ -86,11 +87,11 @@ pub async fn serve_inside(
 }
 
 impl Server {
-    /// A server for `route`. It begins to end when `shutdown` is asked for.
+    /// A server for `route`, where `policies` decide. It begins to end when `shutdown` is asked for.
     #[must_use]
-    pub fn new(route: Route, shutdown: Shutdown) -> Self {
+    pub fn new(route: Route, shutdown: Shutdown, policies: PolicyStore) -> Self {
         Self {
-            gate: Gate::new(route, shutdown.clone()),
+            gate: Gate::new(route, shutdown.clone()).with_policies(policies),
             shutdown,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),

@@ -69,7 +69,9 @@ impl Fixture {
             .with(NodeApi::service(machine, health.clone(), None))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
-        let server = Server::new(Route::new(with_reflection(api).unwrap(), None), shutdown.clone());
+        let policies = PolicyStore::load(std::path::Path::new("/nonexistent")).unwrap();
+        let route = Route::new(with_reflection(api).unwrap(), None);
+        let server = Server::new(route, shutdown.clone(), policies);
         let pki = Pki::new();
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP address") };

@@ -11,6 +11,7 @@ use aurae_proto::cells::{CellServiceWatchResponse as Answer, ChangeKind};
 use futures_util::stream;
 use tonic::{Request, Response, Status};
 
+use super::sight;
 use crate::admit::{self, watch::Start};
 use crate::reply;
 use crate::runtime::cells::Cells;
@@ -42,7 +43,11 @@ pub(super) fn watch(
     };
     let own = cells.changes().reader(after).map_err(|error| reply::status(&error))?;
     let mut merge = Merge::new(cells.clone(), own, after, inside_after, is_parent);
-    Ok(Response::new(Box::pin(stream::poll_fn(move |context| merge.poll_next(context)))))
+    let changes = stream::poll_fn(move |context| merge.poll_next(context));
+    if permit.policies().is_none() {
+        return Ok(Response::new(Box::pin(changes)));
+    }
+    Ok(Response::new(Box::pin(sight::visible_changes(permit, changes))))
 }
 
 /// A change of this daemon's own; `None`: clients are not told.
