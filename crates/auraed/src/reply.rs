@@ -106,6 +106,7 @@ impl Reply for Admission {
             Self::Invalid(error) => error.code(),
             Self::Denied(error) => error.code(),
             Self::NoPermit(error) => error.code(),
+            Self::Unsupported(error) => error.code(),
             Self::UnknownValue { .. } => Code::InvalidArgument,
         }
     }

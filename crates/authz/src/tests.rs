@@ -403,6 +403,21 @@ fn updated(policies: &Arc<Policies>, max: i64) -> Arc<Decision> {
     policies.decide(Question { principal, method, object, request: Some(&request) })
 }
 
+#[test]
+fn the_policies_of_the_documentation_are_right() {
+    let text = include_str!("../../../docs/authorization.md");
+    let blocks: Vec<_> = text.split("```cedar\n").skip(1).map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 4, "the documentation has lost its examples");
+    for block in blocks {
+        let policies = policies(block.unwrap());
+        assert_eq!(policies.warnings(), [], "{block:?}");
+    }
+    let shown = text.split("```cedar\n").nth(1).unwrap().split("```").next().unwrap();
+    let words = |text: &str| text.split_whitespace().collect::<String>();
+    let built_in: Vec<_> = BUILT_IN.1.lines().filter(|line| !line.starts_with("//")).collect();
+    assert_eq!(words(shown), words(&built_in.concat()), "they differ from the built-in ones");
+}
+
 /// Prints what a decision costs; `cargo test --release -p aurae-authz figures -- --ignored --nocapture`.
 #[test]
 #[ignore = "prints figures"]

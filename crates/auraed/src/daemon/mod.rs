@@ -49,6 +49,7 @@ use crate::server::{
     TlsError,
 };
 use crate::service::Api;
+use crate::service::auth::Auth;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -258,8 +259,11 @@ impl Daemon {
         running: Option<&Running>,
         upgrades: Option<Upgrades>,
     ) -> Result<Api, DaemonError> {
-        let mut api =
-            Api::default().with(Discovery::service(self.status.clone())).with(health.service());
+        let mut api = Api::default()
+            .with(Discovery::service(self.status.clone()))
+            .with(Auth::service())
+            .with(Auth::policy_service())
+            .with(health.service());
         let mut workloads = Workloads::none();
         let mut controllers = BTreeSet::new();
         if let Some(running) = running {

@@ -2,6 +2,7 @@
 //!
 //! **Invariant**: [`Api::call`] takes a permit, so nothing here can be reached without one.
 
+pub mod auth;
 pub mod cells;
 pub mod discovery;
 pub mod health;
@@ -141,6 +142,8 @@ mod tests {
         let machine = Machine::new(Role::Beside, [].into(), Shutdown::default());
         Api::default()
             .with(discovery::Discovery::service(Health::default()))
+            .with(auth::Auth::service())
+            .with(auth::Auth::policy_service())
             .with(CellServiceServer::new(cells::CellApi::new(own, Some(executables), own_cells)))
             .with(node::NodeApi::service(machine, Health::default(), None))
             .with(observe::Observe::service(LogRing::new(0), Workloads::none()))
