@@ -102,7 +102,7 @@ impl Certificates {
     /// A client with a certificate like this.
     pub fn client(&self, name: &str, like: &Issued) -> Identity {
         let mut params = checked(CertificateParams::new(Vec::new()));
-        let id = checked(format!("spiffe://{}/user/{name}", like.trust_domain).try_into());
+        let id = checked(format!("spiffe://{}/admin/{name}", like.trust_domain).try_into());
         params.subject_alt_names = vec![SanType::URI(id)];
         params.not_before = like.not_before;
         params.not_after = like.not_after;

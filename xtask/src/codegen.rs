@@ -17,9 +17,9 @@ use prost_types::compiler::{CodeGeneratorRequest, CodeGeneratorResponse};
 /// Plain JavaScript with declarations: Node refuses to strip types inside packages.
 const PARAMETER: &str = "target=js+dts,import_extension=js";
 
-/// The command line's annotations. A script has no use for them, and parsing them would cost every
-/// start of one.
-const LEFT_OUT: &str = "aurae/cli/v0/options.proto";
+/// The annotations for the command line and for policies. A script has no use for them, and parsing them
+/// would cost every start of one.
+const LEFT_OUT: [&str; 2] = ["aurae/authz/v0/options.proto", "aurae/cli/v0/options.proto"];
 
 /// Generates `sdk/typescript/gen` below the repository `root`. With `check`, changes nothing and
 /// fails when what is committed is not what would be generated.
@@ -57,19 +57,19 @@ pub fn run(root: &Path, check: bool) -> Result<()> {
 }
 
 /// What `protoc` would ask the plugin for. Decoding the descriptors with prost drops the options
-/// it does not know, which are the command line's.
+/// it does not know, which are those of the files that are left out.
 fn request(api: &Path) -> Result<CodeGeneratorRequest> {
     let sources: Vec<PathBuf> = files(api)?
         .into_iter()
         .filter(|path| path.extension().is_some_and(|extension| extension == "proto"))
-        .filter(|path| !path.ends_with(LEFT_OUT))
+        .filter(|path| !LEFT_OUT.iter().any(|left_out| path.ends_with(left_out)))
         .collect();
     let mut compiler = protox::Compiler::new([api])?;
     compiler.include_imports(true).include_source_info(true).open_files(&sources)?;
     let mut proto_file = compiler.file_descriptor_set().file;
-    proto_file.retain(|file| file.name() != LEFT_OUT);
+    proto_file.retain(|file| !LEFT_OUT.contains(&file.name()));
     for file in &mut proto_file {
-        file.dependency.retain(|dependency| dependency != LEFT_OUT);
+        file.dependency.retain(|dependency| !LEFT_OUT.contains(&dependency.as_str()));
     }
 
     let file_to_generate = sources

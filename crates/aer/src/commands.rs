@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use clap::{Arg, Command};
 
 use crate::api::{Api, Group, Rpc, paragraphs, summary};
-use crate::{attach, cp, derive, exec, logs, manual, pki, run, settings, upgrade};
+use crate::{attach, cp, derive, exec, logs, manual, pki, policy, run, settings, upgrade};
 
 /// What of the tree is built in full.
 pub(crate) enum Extent {
@@ -71,10 +71,12 @@ fn group_command(group: &Group, extent: &Extent) -> Command {
     if !extent.covers(&group.name) {
         return command;
     }
-    command.subcommands(group.rpcs().map(|rpc| {
+    let by_hand = if group.name == policy::GROUP { policy::commands().into() } else { Vec::new() };
+    let calls = group.rpcs().map(|rpc| {
         let covered = extent.covers(&rpc.name);
         rpc_command(&rpc, covered)
-    }))
+    });
+    command.subcommands(calls).subcommands(by_hand)
 }
 
 fn rpc_command(rpc: &Rpc, in_full: bool) -> Command {

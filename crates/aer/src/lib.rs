@@ -19,6 +19,7 @@ mod logs;
 mod manual;
 mod output;
 mod pki;
+mod policy;
 mod render;
 mod run;
 mod session;
@@ -98,6 +99,11 @@ fn dispatch(api: &Api, matches: &ArgMatches) -> Result<ExitCode, Failure> {
         attach::NAME => on_runtime(attach::execute(matches, &Settings::from_matches(matches))),
         logs::NAME => on_runtime(logs::execute(api, matches, &Settings::from_matches(matches))),
         group => {
+            if group == policy::GROUP
+                && let Some(outcome) = policy::execute(matches)
+            {
+                return outcome;
+            }
             let command = matches.subcommand();
             let found = command.and_then(|(command, matches)| {
                 Some((commands::find_rpc(api, group, command)?, matches))

@@ -69,12 +69,15 @@ fn a_client_is_a_spiffe_id_of_the_trust_domain() {
     aer(&["pki", "client", at, "you"]).unwrap();
     let other = aer(&["pki", "client", at, "no", "--trust-domain", "example.org"]).unwrap_err();
     assert!(other.text().contains("vouches for the trust domain aurae.local alone"));
-    assert!(shown(directory.path(), "me.crt").contains("URI spiffe://aurae.local/user/me"));
+    assert!(shown(directory.path(), "me.crt").contains("URI spiffe://aurae.local/admin/me"));
     let you = shown(directory.path(), "you.crt");
-    assert!(you.contains("URI spiffe://aurae.local/user/you"), "{you}");
+    assert!(you.contains("URI spiffe://aurae.local/reader/you"), "{you}");
     assert!(you.contains("Z (in "), "{you}");
     assert!(shown(directory.path(), CA_CRT).contains("URI spiffe://aurae.local\n"));
     assert!(you.contains("digital signature, client"), "{you}");
+    aer(&["pki", "client", at, "them", "--role", "operator"]).unwrap();
+    assert!(shown(directory.path(), "them.crt").contains("URI spiffe://aurae.local/operator/them"));
+    assert!(aer(&["pki", "client", at, "king", "--role", "king"]).is_err());
     let config = aurae_client::Config::read(&directory.path().join(CONFIG)).unwrap();
     let node = config.default_node().unwrap();
     assert_eq!(node.address.to_string(), DEFAULT_SOCKET);

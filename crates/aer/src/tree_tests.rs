@@ -132,7 +132,12 @@ fn a_partial_tree_understands_what_the_full_one_does() {
         "aer run --security-privileged web -- true",
         "aer logs -f web main --timestamps",
         "aer cp -a a b web:/srv --zone db",
-        "aer pki client pki me",
+        "aer pki client pki me --role operator",
+        "aer auth whoami",
+        "aer auth can-i cells.Start cells/web/executables/nginx",
+        "aer policy check a.cedar b.cedar",
+        "aer policy schema",
+        "aer policy explain --principal spiffe://a/reader/r --action cells.List --resource node",
         "aer completions bash",
     ] {
         let words: Vec<_> = line.split(' ').map(OsString::from).collect();

@@ -13,6 +13,7 @@ mod daemon;
 pub mod gate;
 mod instance;
 pub mod logging;
+pub mod policy;
 mod private;
 pub mod reply;
 pub mod route;

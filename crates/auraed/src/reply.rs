@@ -86,9 +86,14 @@ impl Reply for Invalid {
     }
 }
 
+/// What the caller may not see is told as what is not there.
 impl Reply for Denied {
     fn code(&self) -> Code {
-        Code::PermissionDenied
+        match (self.is_hidden(), self.is_bug()) {
+            (true, _) => Code::NotFound,
+            (_, true) => Code::Internal,
+            _ => Code::PermissionDenied,
+        }
     }
 }
 
@@ -104,6 +109,7 @@ impl Reply for Admission {
             Self::Invalid(error) => error.code(),
             Self::Denied(error) => error.code(),
             Self::NoPermit(error) => error.code(),
+            Self::Unsupported(error) => error.code(),
             Self::UnknownValue { .. } => Code::InvalidArgument,
         }
     }
@@ -455,6 +461,10 @@ impl Reply for crate::gate::Refused {
             Self::DeadlinePassed | Self::Slow => Code::DeadlineExceeded,
             Self::BadDeadline(_) => Code::InvalidArgument,
             Self::Replaced => Code::Unavailable,
+            // As tonic has it for what it reads itself.
+            Self::NoSuchMethod(_) | Self::Compressed => Code::Unimplemented,
+            Self::TooLong(_) => Code::OutOfRange,
+            Self::Malformed(_) => Code::Internal,
         }
     }
 }
@@ -502,6 +512,39 @@ mod tests {
         let status = status(&Failed(std::io::Error::other("no space left on device")));
         assert_eq!(status.code(), Code::Internal);
         assert_eq!(status.message(), "failed to create cgroup web: no space left on device");
+    }
+
+    #[test]
+    fn what_a_caller_may_not_see_is_told_in_the_words_of_what_is_not_there() {
+        use aurae_authz::{Contract, Form, Object, Policies, Principal, Question};
+        use aurae_model::ExecutableName;
+        use std::sync::Arc;
+
+        let contract = Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET).unwrap();
+        let policies = Arc::new(Policies::none(Arc::new(contract)).unwrap());
+        let denied = |action: &str, object: &str| {
+            let principal = &Principal::named(Form::Spiffe, "spiffe://a/admin").unwrap();
+            let method = policies.contract().action(action).unwrap();
+            let object = &Object::parse(object).unwrap();
+            let asked = Question { principal, method, object, request: None };
+            status(&policies.authorize(asked).unwrap_err())
+        };
+        let missing: [(Status, Status); 2] = [
+            (
+                denied("cells.Free", "cells/web"),
+                status(&ReachError::from(crate::runtime::cells::NoSuchCell(
+                    CellPath::parse("web", "cell").unwrap(),
+                ))),
+            ),
+            (
+                denied("cells.Stop", "executables/nginx"),
+                status(&NoSuchExecutable(ExecutableName::parse("nginx", "name").unwrap())),
+            ),
+        ];
+        for (denied, missing) in missing {
+            assert_eq!(denied.code(), missing.code());
+            assert_eq!(denied.message(), missing.message());
+        }
     }
 
     #[test]

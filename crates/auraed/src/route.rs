@@ -84,7 +84,7 @@ impl Route {
         let Some(cells) = &self.cells else {
             return reply::status(&BadZone::NoZones).into_http();
         };
-        let permit = match permit.narrow(path.cells().clone()) {
+        let permit = match permit.into_zone(path.cells().clone()) {
             Ok(permit) => permit,
             Err(denied) => return reply::status(&denied).into_http(),
         };

@@ -18,6 +18,8 @@ const GRACE_PERIOD: Duration = Duration::from_secs(10);
 
 /// What lives as long as the daemon is kept here, unless told otherwise.
 pub const DEFAULT_RUNTIME_DIRECTORY: &str = "/var/run/aurae";
+/// Policies are read from here, unless told otherwise.
+pub const DEFAULT_POLICY_DIRECTORY: &str = "/etc/aurae/policy";
 /// Where a daemon beside another init listens, unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/aurae/aurae.sock";
 /// Where the node's init listens, unless told otherwise.
@@ -60,6 +62,10 @@ pub struct Arguments {
     /// The directory for what outlives the daemon; nothing does yet.
     #[arg(short, long, value_name = "DIR", default_value = "/var/lib/aurae")]
     library_dir: PathBuf,
+    /// The directory of the policies that say who may do what: its *.cedar files. Without any, the
+    /// roles by SPIFFE ID hold.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_POLICY_DIRECTORY)]
+    policy_dir: PathBuf,
     /// Shows debugging output, and the records of the audit log.
     #[arg(short, long)]
     verbose: bool,
@@ -146,6 +152,8 @@ pub struct Settings {
     pub runtime_directory: PathBuf,
     /// For what outlives the daemon.
     pub library_directory: PathBuf,
+    /// Who may do what.
+    pub policy_directory: PathBuf,
     /// What the log shows.
     pub logging: logging::Options,
     /// What is kept of an executable's output, in bytes.
@@ -193,6 +201,7 @@ impl From<Arguments> for Settings {
             sockets: arguments.socket,
             runtime_directory: arguments.runtime_dir,
             library_directory: arguments.library_dir,
+            policy_directory: arguments.policy_dir,
             logging: logging::Options { format: arguments.log_format, verbose: arguments.verbose },
             log_capacity: arguments.log_capacity,
             audit: audit::Settings {

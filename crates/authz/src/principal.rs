@@ -22,7 +22,7 @@ pub enum Form {
 
 impl Form {
     /// Every form.
-    const ALL: [Self; 6] =
+    pub const ALL: [Self; 6] =
         [Self::Spiffe, Self::Dns, Self::CommonName, Self::Serial, Self::Parent, Self::Executable];
 
     /// The form as the audit log spells it.
@@ -35,6 +35,32 @@ impl Form {
             Self::Serial => "serial",
             Self::Parent => "parent",
             Self::Executable => "executable",
+        }
+    }
+}
+
+/// What a principal is for, by the first part of its SPIFFE ID's path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Does everything.
+    Admin,
+    /// Reads, and changes what runs.
+    Operator,
+    /// Reads.
+    Reader,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Admin, Self::Operator, Self::Reader];
+
+    /// Its name: in the policies, and in a SPIFFE ID's path.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "admin",
+            Self::Operator => "operator",
+            Self::Reader => "reader",
         }
     }
 }
@@ -133,6 +159,32 @@ impl Principal {
         Some(Self::new(form, std::str::from_utf8(&bytes).ok()?))
     }
 
+    /// The role that a SPIFFE ID's path begins with: `spiffe://aurae.local/admin/alice`. No other form
+    /// of principal has one.
+    #[must_use]
+    pub fn role(&self) -> Option<Role> {
+        let (_, path) = self.spiffe_parts()?;
+        let first = path.split('/').next()?;
+        Role::ALL.into_iter().find(|role| role.as_str() == first)
+    }
+
+    /// The trust domain and the path (without its first `/`) of a SPIFFE ID.
+    pub(crate) fn spiffe_parts(&self) -> Option<(&str, &str)> {
+        if self.form != Form::Spiffe {
+            return None;
+        }
+        let rest = self.name.strip_prefix(SPIFFE)?;
+        Some(rest.split_once('/').unwrap_or((rest, "")))
+    }
+
+    /// The principal of a form by that name, for those who ask what somebody else may do. A SPIFFE ID
+    /// has to be one.
+    #[must_use]
+    pub fn named(form: Form, name: &str) -> Option<Self> {
+        let valid = form != Form::Parent && (form != Form::Spiffe || is_spiffe_id(name));
+        valid.then(|| Self::new(form, name))
+    }
+
     /// How the name was found.
     #[must_use]
     pub fn form(&self) -> Form {
@@ -198,6 +250,22 @@ mod tests {
         assert_eq!(named(&[], &[], Some("bob")), (Form::CommonName, "bob".into()));
         assert_eq!(named(&[], &[], Some("")), (Form::Serial, "2a".into()));
         assert_eq!(named(&[], &[], None), (Form::Serial, "2a".into()));
+    }
+
+    #[test]
+    fn a_role_is_the_first_part_of_a_spiffe_ids_path() {
+        let role = |name| Principal::named(Form::Spiffe, name).and_then(|named| named.role());
+        assert_eq!(role("spiffe://a/admin/alice"), Some(Role::Admin));
+        assert_eq!(role("spiffe://a/operator"), Some(Role::Operator));
+        assert_eq!(role("spiffe://a/reader/x/y"), Some(Role::Reader));
+        for none in ["spiffe://a", "spiffe://admin", "spiffe://a/Admin", "spiffe://a/user/admin"] {
+            assert_eq!(role(none), None, "{none}");
+        }
+        let name = "spiffe://a/admin/alice";
+        assert_eq!(Principal::common_name(name).role(), None);
+        assert_eq!(Principal::named(Form::Dns, name).unwrap().role(), None);
+        assert_eq!(Principal::named(Form::Spiffe, "admin/alice"), None);
+        assert_eq!(Principal::named(Form::Parent, "parent"), None);
     }
 
     #[test]

@@ -29,6 +29,7 @@ macro_rules! package {
 }
 
 package!(audit, "aurae.audit.v0");
+package!(auth, "aurae.auth.v0");
 package!(cells, "aurae.cells.v0");
 package!(discovery, "aurae.discovery.v0");
 package!(node, "aurae.node.v0");

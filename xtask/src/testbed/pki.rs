@@ -31,7 +31,8 @@ impl Pki {
     /// # Errors
     /// When `aer pki` fails.
     pub fn ensure(workspace: &Workspace) -> Result<Self> {
-        let pki = Self { directory: workspace.testbed().join("pki") };
+        // Not `pki`: certificates that older versions made there have no role.
+        let pki = Self { directory: workspace.testbed().join("pki-with-roles") };
         if pki.is_fresh() {
             return Ok(pki);
         }

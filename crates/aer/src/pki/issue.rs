@@ -181,10 +181,11 @@ impl Authority {
     pub(super) fn client(
         &self,
         name: &str,
+        role: &str,
         domain: &str,
         validity: Validity,
     ) -> Result<Pair, Failure> {
-        let id = format!("spiffe://{domain}/user/{}", checked_name(name)?);
+        let id = format!("spiffe://{domain}/{role}/{}", checked_name(name)?);
         let mut params = CertificateParams::default();
         named(&mut params, name, validity);
         params.subject_alt_names = vec![uri(id)?];

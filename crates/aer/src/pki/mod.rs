@@ -34,6 +34,7 @@ const CLIENT: &str = "client";
 const DAYS: &str = "days";
 const TRUST_DOMAIN: &str = "trust-domain";
 const FORCE: &str = "force";
+const ROLE: &str = "role";
 const NAME_ARGUMENT: &str = "name";
 const FILE: &str = "file";
 const FINISH: &str = "finish";
@@ -95,18 +96,18 @@ fn init_command() -> Command {
                 .value_name("NAME")
                 .help("Makes a client's certificate, too, and a client configuration for the node at --socket: --config, or `config` in DIR"),
         )
-        .args([days(), trust_domain(), force()])
+        .args([role("admin"), days(), trust_domain(), force()])
 }
 
 fn client_command() -> Command {
     Command::new(CLIENT)
         .about("Makes the certificate of a client")
         .long_about(
-            "Makes the certificate of a client with the authority in DIR: NAME.crt and NAME.key. Its name is the SPIFFE ID spiffe://TRUST-DOMAIN/user/NAME.",
+            "Makes the certificate of a client with the authority in DIR: NAME.crt and NAME.key. Its name is the SPIFFE ID spiffe://TRUST-DOMAIN/ROLE/NAME.\n\nUnless the node has policies of its own, an admin may do everything, an operator may read and change what runs, and a reader may read.",
         )
         .arg(directory("The directory of `aer pki init`"))
         .arg(Arg::new(NAME_ARGUMENT).required(true).value_name("NAME").help("The client's name"))
-        .args([days(), trust_domain(), force()])
+        .args([role("reader"), days(), trust_domain(), force()])
 }
 
 fn show_command() -> Command {
@@ -159,6 +160,17 @@ fn directory(help: &'static str) -> Arg {
         .value_name("DIR")
         .value_parser(value_parser!(PathBuf))
         .help(help)
+}
+
+/// A client that is made beside its node is the one who looks after it; another one reads, unless more
+/// is said.
+fn role(default: &'static str) -> Arg {
+    Arg::new(ROLE)
+        .long(ROLE)
+        .value_name("ROLE")
+        .default_value(default)
+        .value_parser(["admin", "operator", "reader"])
+        .help("What the client may do, as long as the node has no policies of its own")
 }
 
 fn days() -> Arg {
@@ -226,7 +238,8 @@ fn init(matches: &ArgMatches, settings: &Settings) -> Result<(), Failure> {
     let elsewhere = settings.config.as_deref();
     let client = text(matches, CLIENT).or_else(|| elsewhere.map(|_| DEFAULT_CLIENT.to_owned()));
     if let Some(name) = client {
-        add_client(&mut files, &authority, &name, &domain, validity)?;
+        let role = text(matches, ROLE).unwrap_or_default();
+        add_client(&mut files, &authority, (&name, &role), &domain, validity)?;
         let socket = settings.socket.as_ref().map(ToString::to_string);
         let socket = socket.unwrap_or_else(|| DEFAULT_SOCKET.to_owned());
         match elsewhere {
@@ -269,7 +282,8 @@ fn client(matches: &ArgMatches) -> Result<(), Failure> {
     let authority = Authority::read(&directory.join(CA_CRT), &directory.join(CA_KEY))?;
     let domain = domain_of(&authority, matches)?;
     let mut files = Files::new(directory, matches.get_flag(FORCE));
-    add_client(&mut files, &authority, &name, &domain, validity)?;
+    let role = text(matches, ROLE).unwrap_or_default();
+    add_client(&mut files, &authority, (&name, &role), &domain, validity)?;
     say(files.write()?)?;
     warn_of(&authority);
     Ok(())
@@ -319,11 +333,11 @@ fn revoke(matches: &ArgMatches) -> Result<(), Failure> {
 fn add_client(
     files: &mut Files,
     authority: &Authority,
-    name: &str,
+    (name, role): (&str, &str),
     domain: &str,
     validity: Validity,
 ) -> Result<(), Failure> {
-    let (crt, key) = authority.client(name, domain, validity)?;
+    let (crt, key) = authority.client(name, role, domain, validity)?;
     files.public(format!("{name}.crt"), &crt);
     files.private(&format!("{name}.key"), &key);
     Ok(())

@@ -331,13 +331,13 @@ pub(super) fn executable(
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
 
     use super::*;
 
     fn request<T>(message: T) -> Request<T> {
         let mut request = Request::new(message);
-        let permit = authorize(&Principal::parent(), Action::new("/test")).unwrap();
+        let permit = authorize_inside(&Principal::parent(), Action::new("/test")).unwrap();
         request.extensions_mut().insert(permit);
         request
     }

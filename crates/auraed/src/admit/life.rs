@@ -136,7 +136,7 @@ fn cell_or_own(permit: Permit, name: &str) -> Result<Permit<Option<CellPath>>, A
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
 
     use super::*;
 
@@ -145,7 +145,9 @@ mod tests {
         let freeze = |principal: &Principal, cell_name: &str| {
             let message = wire::CellServiceFreezeRequest { cell_name: cell_name.into() };
             let mut request = Request::new(message);
-            request.extensions_mut().insert(authorize(principal, Action::new("/test")).unwrap());
+            request
+                .extensions_mut()
+                .insert(authorize_inside(principal, Action::new("/test")).unwrap());
             freeze(request).map(Permit::into_resource)
         };
         let (parent, alice) = (Principal::parent(), Principal::common_name("alice"));

@@ -3,6 +3,7 @@
 //! What comes out of here is never checked again.
 
 pub mod audit;
+pub mod auth;
 pub mod cells;
 pub mod copy;
 pub mod life;
@@ -15,6 +16,8 @@ pub mod watch;
 use aurae_authz::{Denied, Node, Permit};
 use aurae_model::Invalid;
 use tonic::Request;
+
+use crate::reply::Unsupported;
 
 /// Why a request is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +36,9 @@ pub enum Admission {
     /// The principal may not.
     #[error(transparent)]
     Denied(#[from] Denied),
+    /// The daemon has nothing to answer it with.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// It came around the gate.
     #[error(transparent)]
     NoPermit(#[from] NoPermit),

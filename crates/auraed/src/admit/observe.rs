@@ -90,7 +90,7 @@ fn unix_nanos(time: &Timestamp) -> Result<i64, Invalid> {
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
     use proptest::prelude::*;
 
     use super::*;
@@ -98,7 +98,7 @@ mod tests {
     fn permitted<T>(message: T) -> Request<T> {
         let mut request = Request::new(message);
         let principal = Principal::common_name("alice");
-        request.extensions_mut().insert(authorize(&principal, Action::new("/x")).unwrap());
+        request.extensions_mut().insert(authorize_inside(&principal, Action::new("/x")).unwrap());
         request
     }
 

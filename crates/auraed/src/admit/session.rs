@@ -162,12 +162,12 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
 
     use super::*;
 
     fn permit() -> Permit {
-        authorize(&Principal::parent(), Action::new("/x")).unwrap()
+        authorize_inside(&Principal::parent(), Action::new("/x")).unwrap()
     }
 
     fn started(start: wire::ExecStart) -> Result<Command, String> {

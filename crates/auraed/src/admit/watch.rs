@@ -39,14 +39,14 @@ pub fn watch(
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
 
     use super::*;
 
     fn admitted(after: Option<u64>, only_new: bool) -> Result<Start, String> {
         let mut request = Request::new(CellServiceWatchRequest { after, only_new });
         let principal = Principal::common_name("alice");
-        request.extensions_mut().insert(authorize(&principal, Action::new("/x")).unwrap());
+        request.extensions_mut().insert(authorize_inside(&principal, Action::new("/x")).unwrap());
         watch(request).map(|(_, start)| start).map_err(|error| error.to_string())
     }
 

@@ -38,6 +38,7 @@ use crate::audit::{Audit, AuditError};
 use crate::boot;
 use crate::bundle::BundleError;
 use crate::instance::{Instance, InstanceError};
+use crate::policy::{PolicyError, PolicyStore};
 use crate::route::Route;
 use crate::runtime::base::BaseError;
 use crate::runtime::logs::{self, LogRing};
@@ -51,6 +52,7 @@ use crate::server::{
 };
 use crate::service::Api;
 use crate::service::audit::AuditApi;
+use crate::service::auth::Auth;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -65,6 +67,8 @@ use reload::Reloader;
 use running::Running;
 use workload_api::Identities;
 
+/// The phase that is degraded where policies are wrong.
+const POLICY: &str = "policy";
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -100,6 +104,9 @@ pub(crate) enum DaemonError {
         "failed to set up mutual TLS (`aer pki init` makes certificates; --server-crt, --server-key and --ca-crt name others)"
     )]
     Tls(#[source] TlsError),
+    /// Nobody could be told what they may do.
+    #[error("who may do what is not known (--policy-dir)")]
+    Policy(#[from] PolicyError),
     /// A default address is broken.
     #[error(transparent)]
     Address(#[from] BadAddress),
@@ -154,6 +161,7 @@ impl Daemon {
         };
         let instance = self.tolerate("runtime-directory", lock)?;
         let audit = self.audit()?;
+        let policies = self.policies()?;
         let mut identities = self.identities();
         // An init cannot wait: what gives the identity may be run by it. It tries until there is one.
         let files = self.role == Role::Init || self.settings.tls.certificate.exists();
@@ -174,7 +182,8 @@ impl Daemon {
         let cells = running.as_ref().and_then(|running| running.workloads().cells);
         let (route, per_second) =
             (Route::new(api.clone(), cells), self.settings.requests_per_second);
-        let server = Server::new(route, self.shutdown.clone(), audit.clone(), per_second);
+        let (shutdown, records) = (self.shutdown.clone(), audit.clone());
+        let server = Server::new(route, shutdown, records, policies.clone(), per_second);
         let doors = match doors {
             Some(doors) => Some(doors),
             None => self.retry_doors(identities.as_ref()).await,
@@ -182,7 +191,7 @@ impl Daemon {
         if let (Some(identities), Some(doors)) = (identities, &doors) {
             tokio::spawn(identities.renew(doors.tls.clone(), self.status.clone()));
         }
-        tokio::spawn(self.reloader(doors.as_ref()).run(self.shutdown.clone(), hang_up));
+        tokio::spawn(self.reloader(doors.as_ref(), policies).run(self.shutdown.clone(), hang_up));
         let mut serving = doors.map(|doors| serve(&server, doors)).unwrap_or_default();
         health.serving(&api).await;
         if let Some(taken) = taken {
@@ -298,8 +307,11 @@ impl Daemon {
         upgrades: Option<Upgrades>,
         audit: &Audit,
     ) -> Result<Api, DaemonError> {
-        let mut api =
-            Api::default().with(Discovery::service(self.status.clone())).with(health.service());
+        let mut api = Api::default()
+            .with(Discovery::service(self.status.clone()))
+            .with(Auth::service())
+            .with(Auth::policy_service())
+            .with(health.service());
         let mut workloads = Workloads::none();
         let mut controllers = BTreeSet::new();
         if let Some(running) = running {
@@ -320,6 +332,17 @@ impl Daemon {
     fn identities(&self) -> Option<Identities> {
         let endpoint = self.settings.workload_api.clone()?;
         Some(Identities::follow(endpoint, self.status.clone(), self.shutdown.clone()))
+    }
+
+    /// The policies. Where they are wrong, an init goes on with nobody allowed anything, as it has
+    /// nowhere to exit to; they are read again on SIGHUP.
+    fn policies(&self) -> Result<PolicyStore, DaemonError> {
+        let directory = &self.settings.policy_directory;
+        let loaded = PolicyStore::load(directory).map_err(DaemonError::from);
+        match self.tolerate(POLICY, loaded)? {
+            Some(policies) => Ok(policies),
+            None => Ok(PolicyStore::closed(directory)?),
+        }
     }
 
     /// Reads the certificates and binds the sockets that were not handed over; nobody is let in yet.
@@ -360,8 +383,11 @@ impl Daemon {
     }
 
     /// What is read again when its files change.
-    fn reloader(&self, doors: Option<&Doors>) -> Reloader {
+    fn reloader(&self, doors: Option<&Doors>, policies: PolicyStore) -> Reloader {
         let mut reloader = Reloader::new(self.status.clone());
+        let directory = policies.directory().to_owned();
+        let reload = move || policies.reload().map_err(|error| reply::text(&error));
+        reloader.add(POLICY, vec![directory], Box::new(reload));
         if let Some(Doors { tls, .. }) = doors {
             let (reloaded, status) = (tls.clone(), self.status.clone());
             status.set_certificate_expiry(tls.expiry());

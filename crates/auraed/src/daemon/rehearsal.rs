@@ -68,6 +68,7 @@ fn rehearse(role: Role, arguments: Vec<OsString>) -> Result<(), String> {
         Tls::read(&daemon.settings.tls, None).map_err(DaemonError::Tls).map_err(said)?;
     }
     daemon.addresses().map_err(said)?;
+    daemon.policies().map_err(said)?;
     let runtime = entry::threads().map_err(said)?;
     runtime.block_on(async {
         // As far as reading goes: this kernel, and the API's own description.

@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! connection  peer certificate ──▶ Principal                         once
-//! request     Principal × method ──▶ Permit ──▶ Api::call            or PERMISSION_DENIED
+//! request     Principal × method × what the request names ──▶ Permit ──▶ Api::call
+//!                                                └─ PERMISSION_DENIED, or NOT_FOUND
 //!             audit record: opened here, closed with the trailers
 //! ```
 
 mod audit;
 mod deadline;
+mod decide;
 mod identity;
+mod peek;
 mod replaced;
 mod slow;
 
@@ -20,15 +23,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use aurae_authz::{Action, Principal, authorize};
+use aurae_authz::{Action, Permit, Principal, authorize_inside};
+use aurae_model::ZonePath;
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::audit::{Audit, Record};
+use crate::audit::{Audit, Record, Verdict};
+use crate::policy::PolicyStore;
 use crate::reply;
 use crate::route::{self, Route};
+use crate::server::MAX_MESSAGE_BYTES;
 use crate::share::{Call, Guest};
 use crate::shutdown::Shutdown;
 use audit::attach;
@@ -51,6 +58,18 @@ pub enum Refused {
     /// The request did not come.
     #[error("the first message of the request did not come in {} s", slow::FIRST_MESSAGE_TIMEOUT.as_secs())]
     Slow,
+    /// The contract does not have the method.
+    #[error("this daemon has no method {0:?}; gRPC reflection lists those it has")]
+    NoSuchMethod(String),
+    /// The first message is compressed.
+    #[error("the request is compressed, which this daemon does not take")]
+    Compressed,
+    /// The first message is longer than any may be.
+    #[error("the request has a message of {0} bytes; at most {MAX_MESSAGE_BYTES} are taken")]
+    TooLong(usize),
+    /// The first message is no message.
+    #[error("the request cannot be read: {0}")]
+    Malformed(String),
 }
 
 /// The only way to the API. Clones share the audit log.
@@ -59,14 +78,22 @@ pub struct Gate {
     route: Route,
     shutdown: Shutdown,
     audit: Audit,
+    /// `None` in a zone: what the daemon above sends was decided over there.
+    policies: Option<PolicyStore>,
 }
 
 impl Gate {
-    /// A gate before `route` that records what comes in `audit`. Answers that are under way when another version of the daemon is to
-    /// take over are ended.
+    /// A zone's gate before `route` that records what comes in `audit`. Answers that are under way when
+    /// another version of the daemon is to take over are ended.
     #[must_use]
     pub fn new(route: Route, shutdown: Shutdown, audit: Audit) -> Self {
-        Self { route, shutdown, audit }
+        Self { route, shutdown, audit, policies: None }
+    }
+
+    /// The same gate, where policies decide.
+    #[must_use]
+    pub fn with_policies(self, policies: PolicyStore) -> Self {
+        Self { policies: Some(policies), ..self }
     }
 
     /// The gate for one connection: its peer is known, and has a share unless it is of a zone.
@@ -95,41 +122,64 @@ pub struct Admitted {
     believed: bool,
 }
 
+impl Gate {
+    async fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        zone: Option<ZonePath>,
+        request: Request<Body>,
+        verdict: &Verdict,
+    ) -> Result<(Permit, Request<Body>), Status> {
+        let Some(policies) = &self.policies else {
+            let permit = authorize_inside(principal, action);
+            return Ok((permit.map_err(|denied| reply::status(&denied))?, request));
+        };
+        let zone = zone.as_ref().map(ZonePath::cells);
+        decide::decide(&policies.current(), principal, zone, request, verdict).await
+    }
+}
+
 impl Admitted {
-    async fn answer(self, request: Request<Incoming>) -> Response<AuditedBody> {
+    async fn answer<B>(self, request: Request<B>) -> Response<AuditedBody>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError>,
+    {
         let action = Action::new(request.uri().path());
         let named = match self.believed {
             true => route::principal(request.headers()),
             false => Ok(self.principal.clone()),
         };
         let principal = named.clone().unwrap_or_else(|_| Principal::parent());
+        let zone = route::zone(request.headers());
         // A bad path is told by the route.
-        let zone = route::zone(request.headers()).ok().flatten();
-        let (peer, audit) = (Arc::clone(&self.peer), &self.gate.audit);
-        let mut record = Record::open(audit, principal.clone(), peer, action.clone(), zone);
+        let told = zone.as_ref().ok().cloned().flatten();
+        let (peer, gate) = (Arc::clone(&self.peer), &self.gate);
+        let mut record = Record::open(&gate.audit, principal.clone(), peer, action.clone(), told);
         let named = named.map_err(|error| reply::status(&error));
-        let entered = named.and_then(|_| self.enter(&mut record));
-        let permitted = entered.and_then(|call| {
-            let permit = authorize(&principal, action).map_err(|denied| reply::status(&denied))?;
-            Ok((call, permit))
-        });
-        match permitted {
-            Ok((entered, permit)) => {
-                let mut request = request.map(|body| match self.believed {
-                    true => Body::new(body),
-                    false => Body::new(Timely::new(body)),
-                });
-                request.extensions_mut().insert(record.verdict().clone());
-                let call = |request| self.gate.route.call(permit, request);
-                let answer = deadline::bounded(request, call);
-                let response = replaced::interruptible(&self.gate.shutdown, answer).await;
-                attach(record, entered, response)
-            }
+        let entered = match named.and_then(|_| self.enter(&mut record)) {
+            Ok(entered) => entered,
             Err(status) => {
                 record.verdict().deny();
-                attach(record, None, status.into_http())
+                return attach(record, None, status.into_http());
             }
-        }
+        };
+        let request = request.map(|body| match self.believed {
+            true => Body::new(body),
+            false => Body::new(Timely::new(Body::new(body))),
+        });
+        let verdict = record.verdict().clone();
+        let call = async |request| {
+            let zone = zone.map_err(|error| reply::status(&error))?;
+            let asked = gate.decide(&principal, action, zone, request, &verdict).await;
+            let (permit, request) = asked.inspect_err(|_| verdict.deny())?;
+            Ok::<_, Status>(gate.route.call(permit, request).await)
+        };
+        let call = async |request| call(request).await.unwrap_or_else(Status::into_http);
+        let answer = deadline::bounded(request, call);
+        let response = replaced::interruptible(&gate.shutdown, answer).await;
+        attach(record, entered, response)
     }
 
     /// Takes the call's place in its principal's share, and in the audit log.
@@ -150,3 +200,6 @@ impl hyper::service::Service<Request<Incoming>> for Admitted {
         Box::pin(async move { Ok(admitted.answer(request).await) })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::audit::Audit;
 use crate::gate::{Admitted, Gate, Identity, identity_of_certificate};
+use crate::policy::PolicyStore;
 use crate::route::Route;
 use crate::share::{Guest, InLane, InLanes, Lane, Shares};
 use crate::shutdown::Shutdown;
@@ -102,17 +103,24 @@ pub async fn serve_inside(
 }
 
 impl Server {
-    /// A server for `route` that records in `audit`, and lets a principal make so many requests a second.
-    /// It begins to end when `shutdown` is asked for.
+    /// A server for `route` that records in `audit`, where `policies` decide, and that lets a principal make
+    /// so many requests a second. It begins to end when `shutdown` is asked for.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn new(route: Route, shutdown: Shutdown, audit: Audit, per_second: u32) -> Self {
+    pub fn new(
+        route: Route,
+        shutdown: Shutdown,
+        audit: Audit,
+        policies: PolicyStore,
+        per_second: u32,
+    ) -> Self {
         // The others of the runtime's threads are there for everybody else.
         let places = tokio::runtime::Handle::current().metrics().num_workers() / 2;
+        let gate = Gate::new(route, shutdown.clone(), audit.clone()).with_policies(policies);
         Self {
-            gate: Gate::new(route, shutdown.clone(), audit.clone()),
+            gate,
             shutdown,
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),

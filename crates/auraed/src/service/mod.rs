@@ -3,6 +3,7 @@
 //! **Invariant**: [`Api::call`] takes a permit, so nothing here can be reached without one.
 
 pub mod audit;
+pub mod auth;
 pub mod cells;
 pub mod discovery;
 pub mod health;
@@ -48,7 +49,7 @@ pub struct NoSuchService {
 impl Api {
     /// The same services and one more.
     #[must_use]
-    pub fn with<S>(mut self, service: S) -> Self
+    pub fn with<S>(self, service: S) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
             + NamedService
@@ -58,7 +59,21 @@ impl Api {
             + 'static,
         S::Future: Send + 'static,
     {
-        Arc::make_mut(&mut self.services).insert(S::NAME, BoxCloneSyncService::new(service));
+        self.named(S::NAME, service)
+    }
+
+    /// The same services and one more, by its full name.
+    #[must_use]
+    pub fn named<S>(mut self, name: &'static str, service: S) -> Self
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Future: Send + 'static,
+    {
+        Arc::make_mut(&mut self.services).insert(name, BoxCloneSyncService::new(service));
         self
     }
 
@@ -94,7 +109,7 @@ fn service_name(path: &str) -> &str {
 mod tests {
     use std::fs::File;
 
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
     use aurae_kernel::cgroup::Cgroup;
     use aurae_proto::cells::cell_service_server::CellServiceServer;
     use prost::Message;
@@ -129,6 +144,8 @@ mod tests {
         let machine = Machine::new(Role::Beside, [].into(), Shutdown::default());
         Api::default()
             .with(discovery::Discovery::service(Health::default()))
+            .with(auth::Auth::service())
+            .with(auth::Auth::policy_service())
             .with(CellServiceServer::new(cells::CellApi::new(own, Some(executables), own_cells)))
             .with(node::NodeApi::service(machine, Health::default(), None, Audit::none()))
             .with(audit::AuditApi::service(Audit::in_memory()))
@@ -182,7 +199,7 @@ mod tests {
     async fn every_method_of_the_contract_is_reached_with_a_permit() {
         let api = api();
         for path in paths() {
-            let permit = authorize(&Principal::parent(), Action::new(&path)).unwrap();
+            let permit = authorize_inside(&Principal::parent(), Action::new(&path)).unwrap();
             let response = api.call(permit, request(&path)).await;
             if let Some(status) = status(&response) {
                 assert!(!status.message().contains("permit"), "{path}: {status}");

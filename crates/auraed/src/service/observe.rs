@@ -19,7 +19,7 @@ use crate::reply::{self, Reply, Unsupported};
 use crate::route;
 use crate::runtime::cells::{Connection, Room, Zone};
 use crate::runtime::logs::{Batch, Channel, Entry, LogRing, Reader, ReaderOptions};
-use crate::runtime::output::{Output, Outputs, ProcessOutput};
+use crate::runtime::output::{NoOutput, Output, Outputs, ProcessOutput};
 use crate::server::MAX_MESSAGE_BYTES;
 use crate::service::Answers;
 
@@ -89,17 +89,29 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
                     items.map(|item| Ok(GetSubProcessStreamResponse { item: Some(item) }));
                 Ok(Box::pin(answers))
             }
-            ProcessOutput::Inside { zone, pid } => {
+            ProcessOutput::Inside { zone, pid: inside } => {
+                if !may_read_in(permit, &zone) {
+                    return Err(reply::status(&NoOutput::Process(pid)));
+                }
                 let room = zone.room().map_err(|error| reply::status(&error))?;
                 let request = GetSubProcessStreamRequest {
                     channel_type: channel_type(options.channel).into(),
-                    process_id: pid,
+                    process_id: inside,
                 };
                 let request = route::request(permit.principal(), &zone, request);
                 let answers = client(&zone).get_sub_process_stream(request).await;
                 forward(zone, room, answers)
             }
         }
+    }
+}
+
+/// Whether the caller may see whatever process of a zone it asks for.
+fn may_read_in(permit: &Permit<Node>, zone: &Zone) -> bool {
+    let path = zone.path();
+    match path.split_first().0.is_of_node() {
+        true => permit.sees(None),
+        false => permit.sees_all_in(&path),
     }
 }
 
@@ -236,13 +248,12 @@ fn item_channel(name: &str, channel: Channel) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
     use aurae_model::{CellPath, ExecutableName};
     use tonic::Code;
 
     use super::*;
     use crate::runtime::executables::NoSuchExecutable;
-    use crate::runtime::output::NoOutput;
 
     /// One executable, `app`, whose process is 42.
     #[derive(Clone)]
@@ -277,7 +288,7 @@ mod tests {
 
     fn permitted<T>(message: T) -> Request<T> {
         let mut request = Request::new(message);
-        let permit = authorize(&Principal::parent(), Action::new("/x")).unwrap();
+        let permit = authorize_inside(&Principal::parent(), Action::new("/x")).unwrap();
         request.extensions_mut().insert(permit);
         request
     }

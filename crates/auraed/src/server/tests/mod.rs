@@ -91,8 +91,9 @@ impl Fixture {
             .with(AuditApi::service(audit.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
+        let policies = PolicyStore::load(std::path::Path::new("/nonexistent")).unwrap();
         let route = Route::new(with_reflection(api).unwrap(), None);
-        let server = Server::new(route, shutdown.clone(), audit.clone(), per_second);
+        let server = Server::new(route, shutdown.clone(), audit.clone(), policies, per_second);
         let tls = Tls::read(files, None).unwrap();
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP address") };

@@ -18,7 +18,7 @@ use crate::server::TlsFiles;
 /// The name that clients of v0 ask for.
 const SERVER_NAME: &str = "server.unsafe.aurae.io";
 /// Who the usual client is.
-pub(super) const ALICE: &str = "spiffe://aurae.local/user/alice";
+pub(super) const ALICE: &str = "spiffe://aurae.local/admin/alice";
 
 /// A directory with an authority, a server's certificate, and those that are asked for.
 pub(crate) struct Pki {

@@ -8,6 +8,7 @@ mod life;
 mod messages;
 mod place;
 mod session;
+mod sight;
 mod watch;
 
 use std::sync::Arc;
@@ -164,9 +165,9 @@ impl CellService for CellApi {
         &self,
         request: Request<wire::CellServiceListRequest>,
     ) -> Result<Response<wire::CellServiceListResponse>, Status> {
-        let _permit = admit::cells::list(request).map_err(|error| reply::status(&error))?;
+        let permit = admit::cells::list(request).map_err(|error| reply::status(&error))?;
         let nodes = self.cells.list().map_err(|error| reply::status(&error))?;
-        let cells = nodes.into_iter().map(graph_node).collect();
+        let cells = sight::visible(&permit, nodes).into_iter().map(graph_node).collect();
         Ok(Response::new(wire::CellServiceListResponse { cells }))
     }
 

@@ -11,6 +11,7 @@ use aurae_proto::cells::{CellServiceWatchResponse as Answer, ChangeKind};
 use futures_util::stream;
 use tonic::{Request, Response, Status};
 
+use super::sight;
 use crate::admit::{self, watch::Start};
 use crate::reply;
 use crate::runtime::cells::Cells;
@@ -48,7 +49,11 @@ pub(super) fn watch(
     };
     let own = cells.changes().reader(watcher, after).map_err(|error| reply::status(&error))?;
     let mut merge = Merge::new(cells.clone(), own, after, inside_after, is_parent);
-    Ok(Response::new(Box::pin(stream::poll_fn(move |context| merge.poll_next(context)))))
+    let changes = stream::poll_fn(move |context| merge.poll_next(context));
+    if permit.policies().is_none() {
+        return Ok(Response::new(Box::pin(changes)));
+    }
+    Ok(Response::new(Box::pin(sight::visible_changes(permit, changes))))
 }
 
 /// That changes of a cell, or of those inside it, may have been missed, up to this number.

@@ -1,0 +1,133 @@
+//! The gate before services that only say that they were reached.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use aurae_authz::Form;
+use http_body_util::{BodyExt, Full};
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::*;
+use crate::service::Api;
+
+/// What reached a service: the method's path, and the body.
+type Reached = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
+struct Fixture {
+    gate: Gate,
+    store: PolicyStore,
+    reached: Reached,
+    _directory: tempfile::TempDir,
+}
+
+impl Fixture {
+    /// A node with these policies; empty: the built-in ones.
+    fn new(policies: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        if !policies.is_empty() {
+            std::fs::write(directory.path().join("test.cedar"), policies).unwrap();
+        }
+        let store = PolicyStore::load(directory.path()).unwrap();
+        let reached = Reached::default();
+        let names: BTreeSet<String> =
+            store.current().contract().actions().map(|method| service(method.path())).collect();
+        let api = names.into_iter().fold(Api::default(), |api, name| {
+            let reached = Arc::clone(&reached);
+            let answer = move |request: Request<Body>| {
+                let reached = Arc::clone(&reached);
+                async move {
+                    let path = request.uri().path().to_owned();
+                    let body = request.into_body().collect().await.unwrap().to_bytes().to_vec();
+                    reached.lock().unwrap().push((path, body));
+                    Ok::<_, Infallible>(Status::ok("").into_http::<Body>())
+                }
+            };
+            api.named(name.leak(), tower::service_fn(answer))
+        });
+        let gate = Gate::new(Route::new(api, None), Shutdown::default());
+        let gate = gate.with_policies(store.clone());
+        Self { gate, store, reached, _directory: directory }
+    }
+
+    async fn ask(&self, who: &str, path: &str, message: &[u8]) -> Status {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let frame = [&[0], length.as_slice(), message].concat();
+        let request = Request::post(path).body(Full::new(Bytes::from(frame))).unwrap();
+        let who = Principal::named(Form::Spiffe, &format!("spiffe://aurae.local/{who}")).unwrap();
+        let response = self.gate.admit(who, "a test".into()).answer(request).await;
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    fn taken(&self) -> Vec<(String, Vec<u8>)> {
+        std::mem::take(&mut self.reached.lock().unwrap())
+    }
+}
+
+fn service(path: &str) -> String {
+    path.split('/').nth(1).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn who_is_denied_reaches_no_service_whatever_the_rpc() {
+    let fixture = Fixture::new("permit (principal in Role::\"admin\", action, resource);");
+    let policies = fixture.store.current();
+    for method in policies.contract().actions() {
+        let denied = fixture.ask("user/nobody", method.path(), &[]).await;
+        let code = denied.code();
+        assert!(matches!(code, Code::PermissionDenied | Code::NotFound), "{method:?}: {denied}");
+        assert!(fixture.taken().is_empty(), "{method:?}");
+        let allowed = fixture.ask("admin/alice", method.path(), &[]).await;
+        assert_eq!(allowed.code(), Code::Ok, "{method:?}: {allowed}");
+        assert_eq!(fixture.taken(), [(method.path().to_owned(), vec![0; 5])]);
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_in_the_contract_reaches_no_service() {
+    let fixture = Fixture::new("");
+    for path in ["/aurae.cells.v0.CellService/Unheard", "/a.B/C", "/", "/x"] {
+        let refused = fixture.ask("admin/alice", path, &[]).await;
+        assert_eq!(refused.code(), Code::Unimplemented, "{path}: {refused}");
+    }
+    assert!(fixture.taken().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_decided_over_is_what_the_service_gets() {
+    use aurae_proto::cells::{Cell, CellServiceAllocateRequest, MemoryController};
+    let fixture = Fixture::new(
+        "permit (principal, action == Action::\"cells.Allocate\", resource in Cell::\"cells/web\")\
+         when { context has cell.memory.max && context.cell.memory.max <= 1024 };\
+         permit (principal, action == Action::\"cells.Inspect\", resource);",
+    );
+    let path = "/aurae.cells.v0.CellService/Allocate";
+    let message = |name: &str, max| {
+        let memory = Some(MemoryController { max: Some(max), ..Default::default() });
+        let cell = Some(Cell { name: name.into(), memory, ..Default::default() });
+        CellServiceAllocateRequest { cell }.encode_to_vec()
+    };
+    let small = message("web/api", 1024);
+    assert_eq!(fixture.ask("x", path, &small).await.code(), Code::Ok);
+    let [(_, body)] = fixture.taken().try_into().unwrap();
+    assert_eq!(&body[5..], small);
+    for (name, max) in [("web/api", 1025), ("webs", 1024), ("web/", 1024)] {
+        let denied = fixture.ask("x", path, &message(name, max)).await;
+        assert_eq!(denied.code(), Code::PermissionDenied, "{name} {max}: {denied}");
+    }
+    let garbage = fixture.ask("x", path, &[0xff; 9]).await;
+    assert_eq!(garbage.code(), Code::Internal, "{garbage}");
+    assert!(garbage.message().starts_with("the request cannot be read"), "{garbage}");
+    assert!(fixture.taken().is_empty());
+}
+
+#[tokio::test]
+async fn new_policies_hold_for_the_next_request_of_an_open_connection() {
+    let fixture = Fixture::new("permit (principal in Role::\"admin\", action, resource);");
+    let path = "/aurae.node.v0.NodeService/Info";
+    assert_eq!(fixture.ask("team/x", path, &[]).await.code(), Code::PermissionDenied);
+    let file = fixture.store.directory().join("test.cedar");
+    std::fs::write(file, "permit (principal, action, resource);").unwrap();
+    fixture.store.reload().unwrap();
+    assert_eq!(fixture.ask("team/x", path, &[]).await.code(), Code::Ok);
+}

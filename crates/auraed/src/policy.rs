@@ -1,0 +1,238 @@
+//! The node's policies: read from a directory, and replaced as a whole.
+//!
+//! ```text
+//! no *.cedar file   ──▶ the built-in roles
+//! all are right     ──▶ they hold, instead of the built-in ones
+//! one is wrong      ──▶ at the start: an error; later: what held goes on
+//! ```
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aurae_authz::{Contract, ContractError, Policies, PolicyErrors};
+
+/// The ending of a file with policies.
+const ENDING: &str = "cedar";
+/// Files in a directory, at most: a directory of something else is told as such.
+const MAX_FILES: usize = 256;
+/// The bytes of all files, at most: some ten thousand policies.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// Policies cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A directory or a file cannot be read.
+    #[error("failed to read {path}", path = .path.display())]
+    Read {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is too much.
+    #[error("{path} has more than {MAX_FILES} files, or {MAX_BYTES} bytes, of policies", path = .path.display())]
+    TooMuch {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something is wrong in a file.
+    #[error("the policies are wrong:\n{0}")]
+    Wrong(PolicyErrors),
+    /// The API does not say who may call it: a bug.
+    #[error("the API does not say who may call it")]
+    Contract(#[from] ContractError),
+}
+
+/// The policies that hold now. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct PolicyStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    directory: PathBuf,
+    /// Written in an instant, with what was read and checked before.
+    current: RwLock<Arc<Policies>>,
+}
+
+impl PolicyStore {
+    /// Reads the policies of a directory. Where it has none, or is not there, the built-in roles hold.
+    ///
+    /// # Errors
+    /// What is wrong, with file and line.
+    pub fn load(directory: &Path) -> Result<Self, PolicyError> {
+        let contract = Arc::new(Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET)?);
+        Ok(Self::new(directory, read(directory, &contract)?))
+    }
+
+    /// A store that allows nothing until its directory can be read.
+    ///
+    /// # Errors
+    /// The API does not say who may call it.
+    pub fn closed(directory: &Path) -> Result<Self, PolicyError> {
+        let contract = Arc::new(Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET)?);
+        let none = Policies::none(contract).map_err(PolicyError::Wrong)?;
+        Ok(Self::new(directory, none))
+    }
+
+    fn new(directory: &Path, policies: Policies) -> Self {
+        let current = RwLock::new(Arc::new(policies));
+        Self { shared: Arc::new(Shared { directory: directory.to_owned(), current }) }
+    }
+
+    /// Reads the directory again. What is under way was decided over, and goes on.
+    ///
+    /// # Errors
+    /// What is wrong, with file and line; what held goes on to hold.
+    pub fn reload(&self) -> Result<(), PolicyError> {
+        let contract = Arc::clone(self.current().contract());
+        let policies = Arc::new(read(&self.shared.directory, &contract)?);
+        *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = policies;
+        Ok(())
+    }
+
+    /// What holds now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Policies> {
+        Arc::clone(&self.shared.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where they are read from.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.shared.directory
+    }
+}
+
+fn read(directory: &Path, contract: &Arc<Contract>) -> Result<Policies, PolicyError> {
+    let files = texts(directory)?;
+    let contract = Arc::clone(contract);
+    let policies = match files.as_slice() {
+        [] => Policies::built_in(contract),
+        files => Policies::parse(
+            contract,
+            files.iter().map(|(name, text)| (name.as_str(), text.as_str())),
+        ),
+    };
+    let policies = policies.map_err(PolicyError::Wrong)?;
+    for warning in policies.warnings() {
+        tracing::warn!(%warning, "a policy is hardly meant so");
+    }
+    let (files, rules) = (files.len(), policies.count());
+    tracing::info!(directory = %directory.display(), files, rules, "policies hold");
+    Ok(policies)
+}
+
+/// The files of a directory and what is in them, in the order of their names.
+fn texts(directory: &Path) -> Result<Vec<(String, String)>, PolicyError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| PolicyError::Read { path, source }
+    };
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(directory)(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed(directory))?.path();
+        if path.extension().is_some_and(|ending| ending == ENDING) {
+            paths.push(path);
+        }
+        if paths.len() > MAX_FILES {
+            return Err(PolicyError::TooMuch { path: directory.to_owned() });
+        }
+    }
+    paths.sort();
+    let mut left = MAX_BYTES;
+    let mut texts = Vec::new();
+    for path in paths {
+        let mut text = String::new();
+        let file = File::open(&path).map_err(failed(&path))?;
+        file.take(left + 1).read_to_string(&mut text).map_err(failed(&path))?;
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        left = left
+            .checked_sub(length)
+            .ok_or_else(|| PolicyError::TooMuch { path: directory.to_owned() })?;
+        texts.push((path.display().to_string(), text));
+    }
+    Ok(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use aurae_authz::{Form, Object, Principal, Question};
+
+    use super::*;
+    use crate::reply::text;
+
+    fn allows(store: &PolicyStore, who: &str) -> bool {
+        let policies = store.current();
+        let principal = &Principal::named(Form::Spiffe, who).unwrap();
+        let method = policies.contract().action("cells.List").unwrap();
+        let object = &Object::Zone(None);
+        policies.authorize(Question { principal, method, object, request: None }).is_ok()
+    }
+
+    const ADMIN: &str = "spiffe://aurae.local/admin/a";
+    const ANNA: &str = "spiffe://aurae.local/team-a/anna";
+    const FOR_ANNA: &str =
+        "permit (principal == Spiffe::\"spiffe://aurae.local/team-a/anna\", action, resource);";
+
+    #[test]
+    fn without_files_the_built_in_roles_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("README"), "no policy").unwrap();
+        for path in [directory.path(), &directory.path().join("missing")] {
+            let store = PolicyStore::load(path).unwrap();
+            assert!(allows(&store, ADMIN) && !allows(&store, ANNA));
+        }
+    }
+
+    #[test]
+    fn files_hold_instead_and_a_bad_one_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("10-team.cedar");
+        std::fs::write(&file, FOR_ANNA).unwrap();
+        let store = PolicyStore::load(directory.path()).unwrap();
+        assert!(allows(&store, ANNA) && !allows(&store, ADMIN));
+
+        let bad = directory.path().join("20-bad.cedar");
+        std::fs::write(&bad, "permit (principal, action, resource);\npermit (principal").unwrap();
+        let error = text(&store.reload().unwrap_err());
+        assert!(error.contains(&format!("{}:2:", bad.display())), "{error}");
+        assert!(allows(&store, ANNA) && !allows(&store, ADMIN));
+        assert!(PolicyStore::load(directory.path()).is_err());
+
+        std::fs::remove_file(&bad).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        store.reload().unwrap();
+        assert!(allows(&store, ADMIN) && !allows(&store, ANNA));
+    }
+
+    #[test]
+    fn a_closed_store_opens_when_its_directory_is_right() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = PolicyStore::closed(directory.path()).unwrap();
+        assert!(!allows(&store, ADMIN));
+        store.reload().unwrap();
+        assert!(allows(&store, ADMIN));
+    }
+
+    #[test]
+    fn a_directory_of_something_else_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        for number in 0..=MAX_FILES {
+            std::fs::write(directory.path().join(format!("{number}.cedar")), "").unwrap();
+        }
+        assert!(matches!(texts(directory.path()), Err(PolicyError::TooMuch { .. })));
+        let directory = tempfile::tempdir().unwrap();
+        let big = vec![b' '; usize::try_from(MAX_BYTES).unwrap() + 1];
+        std::fs::write(directory.path().join("a.cedar"), big).unwrap();
+        assert!(matches!(texts(directory.path()), Err(PolicyError::TooMuch { .. })));
+    }
+}

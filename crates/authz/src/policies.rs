@@ -1,0 +1,455 @@
+//! A set of policies: read, checked against the schema, and asked.
+//!
+//! ```text
+//! texts ──parse──▶ checked against the schema ──▶ Policies ──decide──▶ Decision
+//!                        └─ PolicyErrors, each with its file and line
+//! ```
+//!
+//! Where no policy looks at the request, a decision depends on the principal, the action and the resource
+//! alone; so many of these are kept. A reload makes a new set, with nothing kept.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cedar_policy::{
+    ActionConstraint, AuthorizationError, Authorizer, Context, Decision as Verdict, Effect,
+    EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, Request,
+    ResourceConstraint, Schema, ValidationMode, Validator,
+};
+use prost_reflect::DynamicMessage;
+
+use aurae_model::CellPath;
+
+use crate::contract::{Contract, Method, SIGHT};
+use crate::entities::Vocabulary;
+use crate::problem::{PolicyErrors, Problem, place};
+use crate::resource::is_in;
+use crate::schema::schema;
+use crate::{Object, Principal};
+
+/// So many decisions are kept: a thousand callers with four things each. When there are more, all are
+/// dropped, which costs each of them one decision.
+const MAX_KEPT: usize = 4096;
+
+/// What holds where nobody wrote policies.
+pub const BUILT_IN: (&str, &str) = ("built-in", include_str!("builtin.cedar"));
+
+/// A policy, as it is told to people.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The file it stands in.
+    pub file: String,
+    /// The line where it begins.
+    pub line: usize,
+    /// Its `@id`, where it has one.
+    pub id: Option<String>,
+    /// Its annotations, in the order of their names.
+    pub annotations: BTreeMap<String, String>,
+    forbids: bool,
+    principal: PrincipalConstraint,
+    sight: Sight,
+}
+
+/// Which cells a policy decides over when one is inspected, beside those that its principal decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Sight {
+    /// None.
+    Never,
+    /// All.
+    All,
+    /// That at a path, and those inside it.
+    In(Object),
+    /// That at a path.
+    Only(Object),
+    /// Some, as its conditions say.
+    Some,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            Some(id) => write!(formatter, "{id} ({}:{})", self.file, self.line),
+            None => write!(formatter, "{}:{}", self.file, self.line),
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// For what.
+    pub method: &'a Method,
+    /// On what.
+    pub object: &'a Object,
+    /// With which request; `None` is as good as one in which nothing is set.
+    pub request: Option<&'a DynamicMessage>,
+}
+
+/// What the policies say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The rules that decided; none where nothing allows it.
+    pub rules: Vec<Arc<Rule>>,
+    /// Rules that could not be evaluated, and why: of these, those that permit did not count, and those
+    /// that forbid did.
+    pub errors: Vec<String>,
+}
+
+type Key = (Principal, String, Object);
+
+/// A set of policies, and what is needed to ask it.
+pub struct Policies {
+    contract: Arc<Contract>,
+    vocabulary: Vocabulary,
+    authorizer: Authorizer,
+    set: PolicySet,
+    rules: HashMap<PolicyId, Arc<Rule>>,
+    /// The actions of which a policy looks at the request.
+    contextual: BTreeSet<String>,
+    warnings: Vec<Problem>,
+    kept: Mutex<HashMap<Key, Arc<Decision>>>,
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Policies").field("rules", &self.rules.len()).finish_non_exhaustive()
+    }
+}
+
+impl Policies {
+    /// Reads policies: each text with the name of its file. Every policy is checked against the schema of
+    /// the contract.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its file and line.
+    pub fn parse<'a>(
+        contract: Arc<Contract>,
+        texts: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, PolicyErrors> {
+        let schema = contract_schema(&contract)?;
+        let vocabulary = Vocabulary::new(&contract).map_err(generated)?;
+        let mut reader = Reader {
+            contract: &contract,
+            validator: Validator::new(schema),
+            set: PolicySet::new(),
+            rules: HashMap::new(),
+            contextual: BTreeSet::new(),
+            warnings: Vec::new(),
+            errors: Vec::new(),
+        };
+        for (file, text) in texts {
+            reader.read(file, text);
+        }
+        let Reader { set, rules, contextual, warnings, errors, .. } = reader;
+        if !errors.is_empty() {
+            return Err(PolicyErrors(errors));
+        }
+        let (authorizer, kept) = (Authorizer::new(), Mutex::default());
+        Ok(Self { contract, vocabulary, authorizer, set, rules, contextual, warnings, kept })
+    }
+
+    /// What holds where nobody wrote policies: the roles by SPIFFE path.
+    ///
+    /// # Errors
+    /// A contract in which the roles' actions are not.
+    pub fn built_in(contract: Arc<Contract>) -> Result<Self, PolicyErrors> {
+        Self::parse(contract, [BUILT_IN])
+    }
+
+    /// No policy: nothing is allowed.
+    ///
+    /// # Errors
+    /// As [`Self::built_in`].
+    pub fn none(contract: Arc<Contract>) -> Result<Self, PolicyErrors> {
+        Self::parse(contract, [])
+    }
+
+    /// The contract that they were checked against.
+    #[must_use]
+    pub fn contract(&self) -> &Arc<Contract> {
+        &self.contract
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// What is allowed in a policy and hardly meant, such as one that can never apply.
+    #[must_use]
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    /// Whether a decision over `method` depends on the request.
+    #[must_use]
+    pub fn looks_at_request(&self, method: &Method) -> bool {
+        self.contextual.contains(method.action())
+    }
+
+    /// What the policies say.
+    #[must_use]
+    pub fn decide(&self, question: Question<'_>) -> Arc<Decision> {
+        if self.looks_at_request(question.method) {
+            return Arc::new(self.evaluate(question));
+        }
+        let Question { principal, method, object, .. } = question;
+        let key = (principal.clone(), method.action().to_owned(), object.clone());
+        // What is kept is whole whenever the lock is free.
+        let kept = |key: &Key| self.kept().get(key).map(Arc::clone);
+        if let Some(decision) = kept(&key) {
+            return decision;
+        }
+        let decision = Arc::new(self.evaluate(question));
+        let mut kept = self.kept();
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(key, Arc::clone(&decision));
+        decision
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Decision>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What cannot be asked is denied.
+    fn evaluate(&self, question: Question<'_>) -> Decision {
+        let failed = |error: String| Decision { errors: vec![error], ..Decision::default() };
+        match self.ask(question) {
+            Ok(decision) => decision,
+            Err(error) => failed(error),
+        }
+    }
+
+    fn ask(&self, question: Question<'_>) -> Result<Decision, String> {
+        let Question { principal, method, object, request } = question;
+        let context = match (self.looks_at_request(method), method.request()) {
+            (true, Some(descriptor)) => {
+                let unset = || DynamicMessage::new(descriptor.clone());
+                let request = request.map_or_else(unset, Clone::clone);
+                method.record().context(&request)?
+            }
+            _ => Context::empty(),
+        };
+        let (names, entities) = self.vocabulary.speak(principal, method, object)?;
+        let [principal, action, resource] = names;
+        let request = Request::new(principal, action, resource, context, None)
+            .map_err(|error| error.to_string())?;
+        let answer = self.authorizer.is_authorized(&request, &self.set, &entities);
+        let diagnostics = answer.diagnostics();
+        let mut rules: Vec<_> =
+            diagnostics.reason().filter_map(|id| self.rules.get(id)).map(Arc::clone).collect();
+        rules.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        let mut allowed = answer.decision() == Verdict::Allow;
+        let mut errors = Vec::new();
+        for AuthorizationError::PolicyEvaluationError(error) in diagnostics.errors() {
+            let rule = self.rules.get(error.policy_id());
+            errors.push(match rule {
+                Some(rule) => format!("{rule}: {}", error.inner()),
+                None => error.to_string(),
+            });
+            // Cedar would pass over it, and a caller could choose numbers with which that happens.
+            if let Some(rule) = rule.filter(|rule| rule.forbids) {
+                if std::mem::take(&mut allowed) {
+                    rules.clear();
+                }
+                rules.push(Arc::clone(rule));
+            }
+        }
+        errors.sort();
+        Ok(Decision { allowed, rules, errors })
+    }
+
+    /// Whether `principal` may know of a cell (`None`: of the node's own zone).
+    #[must_use]
+    pub fn sees(&self, principal: &Principal, cell: Option<&CellPath>) -> bool {
+        self.sight(principal, cell).is_some_and(|decision| decision.allowed)
+    }
+
+    fn sight(&self, principal: &Principal, cell: Option<&CellPath>) -> Option<Arc<Decision>> {
+        let method = self.contract.action(SIGHT)?;
+        let object = Object::Zone(cell.cloned());
+        Some(self.decide(Question { principal, method, object: &object, request: None }))
+    }
+
+    /// Whether `principal` may know of every cell that is, or could come to be, in `cell`. It is so where
+    /// an unconditional rule allows it, and no rule could forbid a part of it.
+    #[must_use]
+    pub fn sees_all_in(&self, principal: &Principal, cell: &CellPath) -> bool {
+        let Some(decision) = self.sight(principal, Some(cell)) else { return false };
+        let broad = |rule: &Arc<Rule>| match &rule.sight {
+            Sight::All => true,
+            Sight::In(around) => around.cell().is_none_or(|around| is_in(cell, around)),
+            Sight::Never | Sight::Only(_) | Sight::Some => false,
+        };
+        // Where a rule forbids all of a cell, that cell cannot be seen.
+        let carves = |rule: &Rule| match &rule.sight {
+            Sight::Never | Sight::All => false,
+            Sight::In(inner) | Sight::Only(inner) => inner
+                .cell()
+                .is_some_and(|inner| is_in(inner, cell) && !self.sees(principal, Some(inner))),
+            Sight::Some => self.vocabulary.may_match(&rule.principal, principal),
+        };
+        decision.allowed
+            && decision.rules.iter().any(broad)
+            && !self.rules.values().any(|rule| rule.forbids && carves(rule))
+    }
+}
+
+fn contract_schema(contract: &Contract) -> Result<Schema, PolicyErrors> {
+    let text = schema(contract);
+    match Schema::from_cedarschema_str(&text) {
+        Ok((schema, _warnings)) => Ok(schema),
+        Err(error) => Err(PolicyErrors(vec![Problem::of("schema", &text, &error)])),
+    }
+}
+
+/// What was generated is not understood: a bug, told like any other problem.
+fn generated(error: String) -> PolicyErrors {
+    PolicyErrors(vec![Problem { file: "schema".into(), line: 1, column: 1, text: error }])
+}
+
+struct Reader<'a> {
+    contract: &'a Contract,
+    validator: Validator,
+    set: PolicySet,
+    rules: HashMap<PolicyId, Arc<Rule>>,
+    contextual: BTreeSet<String>,
+    warnings: Vec<Problem>,
+    errors: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, file: &str, text: &str) {
+        let set = match PolicySet::from_str(text) {
+            Ok(set) => set,
+            Err(errors) => {
+                let problems = errors.iter().map(|error| Problem::of(file, text, error));
+                return self.errors.extend(problems);
+            }
+        };
+        if let Some(template) = set.templates().next() {
+            let offset = text.find(&template.to_cedar()).unwrap_or_default();
+            let told = "a template is no policy: nothing would fill its slots".to_owned();
+            self.errors.push(Problem::at(file, text, offset, told));
+        }
+        let checked = self.validator.validate(&set, ValidationMode::default());
+        let problem = |diagnostic| Problem::of(file, text, diagnostic);
+        self.errors.extend(checked.validation_errors().map(|error| problem(error)));
+        self.warnings.extend(checked.validation_warnings().map(|warning| problem(warning)));
+        let order = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
+        self.errors.sort_by_key(order);
+        self.warnings.sort_by_key(order);
+        for (number, (line, policy)) in in_order(&set, text).into_iter().enumerate() {
+            if let Err(error) = self.add(file, number, line, policy) {
+                self.errors.push(Problem { file: file.to_owned(), line, column: 1, text: error });
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        file: &str,
+        number: usize,
+        line: usize,
+        policy: &Policy,
+    ) -> Result<(), String> {
+        let id = PolicyId::new(format!("{file}#{number}"));
+        let annotations: BTreeMap<_, _> =
+            policy.annotations().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let contract = self.contract;
+        if looks_at_context(policy) {
+            let actions = contract.actions().filter(|method| is_for(policy, method));
+            self.contextual.extend(actions.map(|method| method.action().to_owned()));
+        }
+        let rule = Rule {
+            file: file.to_owned(),
+            line,
+            id: annotations.get("id").cloned(),
+            annotations,
+            forbids: policy.effect() == Effect::Forbid,
+            principal: policy.principal_constraint(),
+            sight: sight(contract, policy),
+        };
+        self.set.add(policy.new_id(id.clone())).map_err(|error| error.to_string())?;
+        self.rules.insert(id, Arc::new(rule));
+        Ok(())
+    }
+}
+
+/// The policies as they stand in the text, each with its line.
+fn in_order<'a>(set: &'a PolicySet, text: &str) -> Vec<(usize, &'a Policy)> {
+    // Cedar numbers them in the order of the text.
+    let number = |policy: &&Policy| {
+        let id: &str = policy.id().as_ref();
+        id.trim_start_matches(|c: char| !c.is_ascii_digit()).parse::<usize>().unwrap_or_default()
+    };
+    let mut policies: Vec<_> = set.policies().collect();
+    policies.sort_by_key(number);
+    let mut from = 0;
+    policies
+        .into_iter()
+        .map(|policy| {
+            let source = policy.to_cedar().unwrap_or_default();
+            let offset = text.get(from..).and_then(|rest| rest.find(&source)).unwrap_or_default();
+            let start = from + offset;
+            from = start + source.len();
+            (place(text, start).0, policy)
+        })
+        .collect()
+}
+
+/// Whether a policy looks at the request. One that cannot be looked into does.
+fn looks_at_context(policy: &Policy) -> bool {
+    fn mentions(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Object(map) => {
+                map.get("Var").is_some_and(|name| name == "context") || map.values().any(mentions)
+            }
+            serde_json::Value::Array(values) => values.iter().any(mentions),
+            _ => false,
+        }
+    }
+    policy.to_json().map_or(true, |json| mentions(&json))
+}
+
+/// Whether a policy may decide over an action.
+fn is_for(policy: &Policy, method: &Method) -> bool {
+    let groups = [method.action(), method.access().as_str(), method.subsystem()];
+    let named = |uid: &EntityUid| groups.contains(&uid.id().unescaped());
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => named(&uid),
+        ActionConstraint::In(uids) => uids.iter().any(named),
+    }
+}
+
+fn sight(contract: &Contract, policy: &Policy) -> Sight {
+    if !contract.action(SIGHT).is_some_and(|method| is_for(policy, method)) {
+        return Sight::Never;
+    }
+    // A condition may look at the resource.
+    if policy.has_non_scope_constraint() {
+        return Sight::Some;
+    }
+    let object = |uid: &EntityUid| Object::parse(uid.id().unescaped()).ok();
+    let is_cell = |kind: &EntityTypeName| kind.to_string() == "Cell";
+    match policy.resource_constraint() {
+        ResourceConstraint::Any => Sight::All,
+        ResourceConstraint::Is(kind) if is_cell(&kind) => Sight::All,
+        ResourceConstraint::In(uid) => object(&uid).map_or(Sight::Never, Sight::In),
+        ResourceConstraint::IsIn(kind, uid) if is_cell(&kind) => {
+            object(&uid).map_or(Sight::Never, Sight::In)
+        }
+        ResourceConstraint::Eq(uid) => object(&uid).map_or(Sight::Never, Sight::Only),
+        ResourceConstraint::Is(_) | ResourceConstraint::IsIn(..) => Sight::Never,
+    }
+}
