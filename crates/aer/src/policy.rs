@@ -56,7 +56,8 @@ fn contract() -> Result<Arc<Contract>, Failure> {
 }
 
 fn schema() -> Result<ExitCode, Failure> {
-    output::print(&aurae_authz::schema(&*contract()?))?;
+    let contract = contract()?;
+    output::print(&aurae_authz::schema(&contract))?;
     Ok(ExitCode::SUCCESS)
 }
 

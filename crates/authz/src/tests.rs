@@ -406,7 +406,8 @@ fn updated(policies: &Arc<Policies>, max: i64) -> Arc<Decision> {
 #[test]
 fn the_policies_of_the_documentation_are_right() {
     let text = include_str!("../../../docs/authorization.md");
-    let blocks: Vec<_> = text.split("```cedar\n").skip(1).map(|rest| rest.split("```").next()).collect();
+    let blocks: Vec<_> =
+        text.split("```cedar\n").skip(1).map(|rest| rest.split("```").next()).collect();
     assert!(blocks.len() >= 4, "the documentation has lost its examples");
     for block in blocks {
         let policies = policies(block.unwrap());

@@ -93,11 +93,10 @@ fn asked(
         Invalid::new("action", "There is no such action; one is `cells.Start`, `node.Info`")
     })?;
     let object = resource.map_or(Ok(Object::Zone(None)), Object::parse)?;
-    let rule = match (method.is_of_executable(), &object) {
-        (true, Object::Zone(_)) => {
-            "This action is about an executable: `cells/web/executables/nginx`"
-        }
-        (false, Object::Executable(_)) => "This action is about a cell, `cells/web`, or `node`",
+    let is_executable = matches!(object, Object::Executable(_));
+    let rule = match (method.is_of_executable(), is_executable) {
+        (true, false) => "This action is about an executable: `cells/web/executables/nginx`",
+        (false, true) => "This action is about a cell, `cells/web`, or `node`",
         _ => return Ok((Arc::clone(method), object)),
     };
     Err(Invalid::new("resource", rule))
