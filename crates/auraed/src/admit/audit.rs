@@ -30,14 +30,14 @@ pub fn stream(
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize};
+    use aurae_authz::{Action, Principal, authorize_inside};
 
     use super::*;
 
     fn admitted(after: Option<u64>, tail: Option<u32>) -> Result<Start, String> {
         let mut request = Request::new(StreamRequest { follow: true, after, tail });
-        let principal = Principal::common_name("alice");
-        request.extensions_mut().insert(authorize(&principal, Action::new("/x")).unwrap());
+        let permit = authorize_inside(&Principal::parent(), Action::new("/x")).unwrap();
+        request.extensions_mut().insert(permit);
         let admitted = stream(request).map_err(|error| error.to_string());
         admitted.map(|(_, start, follow)| {
             assert!(follow);

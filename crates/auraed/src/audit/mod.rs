@@ -58,6 +58,6 @@ pub enum Unrecordable {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 #[cfg(test)]
 pub(crate) use tests::all;

@@ -9,6 +9,8 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::*;
+use crate::audit::Decision;
+use crate::audit::tests::all;
 use crate::service::Api;
 
 /// What reached a service: the method's path, and the body.
@@ -17,6 +19,7 @@ type Reached = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 struct Fixture {
     gate: Gate,
     store: PolicyStore,
+    audit: Audit,
     reached: Reached,
     _directory: tempfile::TempDir,
 }
@@ -45,9 +48,10 @@ impl Fixture {
             };
             api.named(name.leak(), tower::service_fn(answer))
         });
-        let gate = Gate::new(Route::new(api, None), Shutdown::default());
+        let audit = Audit::in_memory();
+        let gate = Gate::new(Route::new(api, None), Shutdown::default(), audit.clone());
         let gate = gate.with_policies(store.clone());
-        Self { gate, store, reached, _directory: directory }
+        Self { gate, store, audit, reached, _directory: directory }
     }
 
     async fn ask(&self, who: &str, path: &str, message: &[u8]) -> Status {
@@ -55,7 +59,7 @@ impl Fixture {
         let frame = [&[0], length.as_slice(), message].concat();
         let request = Request::post(path).body(Full::new(Bytes::from(frame))).unwrap();
         let who = Principal::named(Form::Spiffe, &format!("spiffe://aurae.local/{who}")).unwrap();
-        let response = self.gate.admit(who, "a test".into()).answer(request).await;
+        let response = self.gate.admit(who, "a test".into(), None).answer(request).await;
         Status::from_header_map(response.headers()).unwrap()
     }
 
@@ -81,6 +85,34 @@ async fn who_is_denied_reaches_no_service_whatever_the_rpc() {
         assert_eq!(allowed.code(), Code::Ok, "{method:?}: {allowed}");
         assert_eq!(fixture.taken(), [(method.path().to_owned(), vec![0; 5])]);
     }
+}
+
+#[tokio::test]
+async fn the_record_names_the_resource_and_the_rule_and_tells_a_denial() {
+    use aurae_proto::cells::CellServiceFreeRequest;
+    let fixture = Fixture::new(
+        "@id(\"admins\") permit (principal in Role::\"admin\", action, resource);\
+         @id(\"keep\") forbid (principal, action == Action::\"cells.Free\", resource in Cell::\"cells/db\");",
+    );
+    let path = "/aurae.cells.v0.CellService/Free";
+    let message = |name: &str| {
+        CellServiceFreeRequest { cell_name: name.into(), grace_period: None }.encode_to_vec()
+    };
+    assert_eq!(fixture.ask("admin/alice", path, &message("web/api")).await.code(), Code::Ok);
+    let denied = fixture.ask("admin/alice", path, &message("db")).await;
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
+    let records = all(&fixture.audit).await;
+    let told: Vec<_> = records
+        .iter()
+        .map(|record| (record.decision, record.resource.as_deref(), record.rule.as_deref()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (Decision::Allowed, Some("cells/web/cells/api"), Some("admins (test.cedar:1)")),
+            (Decision::Denied, Some("cells/db"), Some("keep (test.cedar:1)")),
+        ]
+    );
 }
 
 #[tokio::test]
