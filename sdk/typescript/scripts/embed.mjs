@@ -20,6 +20,8 @@ const GROUPS = {
   sdk: [
     ["sdk", "@aurae/sdk", "src/index.ts"],
     ["runtime", "@aurae/sdk/runtime", "src/runtime.ts"],
+    ["audit", "@aurae/sdk/audit", "gen/aurae/audit/v0/audit_pb.js"],
+    ["auth", "@aurae/sdk/auth", "gen/aurae/auth/v0/auth_pb.js"],
     ["cells", "@aurae/sdk/cells", "gen/aurae/cells/v0/cells_pb.js"],
     ["discovery", "@aurae/sdk/discovery", "gen/aurae/discovery/v0/discovery_pb.js"],
     ["node", "@aurae/sdk/node", "gen/aurae/node/v0/node_pb.js"],
