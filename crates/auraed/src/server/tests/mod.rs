@@ -60,6 +60,7 @@ struct Fixture {
 
 impl Fixture {
     fn start() -> Self {
+        let policies = PolicyStore::load(std::path::Path::new("/nonexistent")).unwrap();
         let (health, shutdown, log) =
             (Health::default(), Shutdown::default(), LogRing::new(1 << 20));
         let capture = crate::logging::capture(&log);
@@ -69,7 +70,6 @@ impl Fixture {
             .with(NodeApi::service(machine, health.clone(), None))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
-        let policies = PolicyStore::load(std::path::Path::new("/nonexistent")).unwrap();
         let route = Route::new(with_reflection(api).unwrap(), None);
         let server = Server::new(route, shutdown.clone(), policies);
         let pki = Pki::new();
@@ -271,12 +271,14 @@ async fn the_audit_log_says_who_did_what_and_what_came_of_it() {
 async fn a_certificate_without_a_uri_is_known_by_its_other_names() {
     let fixture = Fixture::start();
     let bob = fixture.pki.client("bob", |params| params.subject_alt_names.clear());
-    fixture.discover(bob).await.unwrap();
+    // Only a SPIFFE ID has a role.
+    let refused = fixture.discover(bob).await.unwrap_err();
+    assert!(refused.contains("bob may not call discovery.Discover on node"), "{refused}");
     fixture.logged(&["audit", "principal=\"bob\" form=\"common-name\""]).await;
     let host = fixture.pki.client("carol", |params| {
         params.subject_alt_names = vec![SanType::DnsName("host.example".try_into().unwrap())];
     });
-    fixture.discover(host).await.unwrap();
+    fixture.discover(host).await.unwrap_err();
     fixture.logged(&["audit", "principal=\"host.example\" form=\"dns\""]).await;
 }
 
