@@ -292,7 +292,9 @@ mod tests {
     fn groups_are_those_of_the_contract() {
         let groups = Api::load().unwrap().groups();
         let names: Vec<_> = groups.iter().map(|group| group.name.as_str()).collect();
-        assert_eq!(names, ["audit", "cell", "discovery", "health", "node", "observe"]);
+        let expected =
+            ["audit", "auth", "cell", "discovery", "health", "node", "observe", "policy"];
+        assert_eq!(names, expected);
         for group in groups {
             assert!(!group.about().is_empty(), "{}", group.name);
             assert!(group.rpcs().all(|rpc| !rpc.comment().is_empty()), "{}", group.name);

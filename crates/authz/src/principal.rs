@@ -71,6 +71,8 @@ impl Role {
 pub struct Principal {
     form: Form,
     name: Arc<str>,
+    /// Another trust domain than the node's own vouches for it.
+    foreign: bool,
 }
 
 /// The scheme of a SPIFFE ID.
@@ -122,7 +124,7 @@ impl Principal {
     }
 
     fn new(form: Form, name: &str) -> Self {
-        Self { form, name: name.into() }
+        Self { form, name: name.into(), foreign: false }
     }
 
     /// The principal as one word of visible ASCII, for a header between a daemon and its zones.
@@ -159,10 +161,20 @@ impl Principal {
         Some(Self::new(form, std::str::from_utf8(&bytes).ok()?))
     }
 
+    /// The same, whom another trust domain than the node's own vouches for: it has no role, whatever its
+    /// path says, as that domain would else decide who is an admin here. Policies may name it.
+    #[must_use]
+    pub fn of_another_domain(self) -> Self {
+        Self { foreign: true, ..self }
+    }
+
     /// The role that a SPIFFE ID's path begins with: `spiffe://aurae.local/admin/alice`. No other form
-    /// of principal has one.
+    /// of principal has one, and none of another trust domain than the node's.
     #[must_use]
     pub fn role(&self) -> Option<Role> {
+        if self.foreign {
+            return None;
+        }
         let (_, path) = self.spiffe_parts()?;
         let first = path.split('/').next()?;
         Role::ALL.into_iter().find(|role| role.as_str() == first)
@@ -262,6 +274,8 @@ mod tests {
             assert_eq!(role(none), None, "{none}");
         }
         let name = "spiffe://a/admin/alice";
+        let foreign = Principal::named(Form::Spiffe, name).unwrap().of_another_domain();
+        assert_eq!(foreign.role(), None);
         assert_eq!(Principal::common_name(name).role(), None);
         assert_eq!(Principal::named(Form::Dns, name).unwrap().role(), None);
         assert_eq!(Principal::named(Form::Spiffe, "admin/alice"), None);

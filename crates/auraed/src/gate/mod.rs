@@ -65,7 +65,7 @@ pub enum Refused {
     #[error("the request is compressed, which this daemon does not take")]
     Compressed,
     /// The first message is longer than any may be.
-    #[error("the request has a message of {0} bytes; at most {MAX_MESSAGE_BYTES} are taken")]
+    #[error("the request has a message of {0} bytes; the limit is: {MAX_MESSAGE_BYTES} bytes")]
     TooLong(usize),
     /// The first message is no message.
     #[error("the request cannot be read: {0}")]

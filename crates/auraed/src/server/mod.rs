@@ -265,6 +265,7 @@ impl Server {
         mut tls: Watched,
     ) {
         let Identity { principal, validity } = identity;
+        let principal = tls.seen(principal);
         let guest = match self.shares.admit(&principal) {
             Ok(guest) => guest,
             Err(refused) => return self.refused(Some(principal), &peer, &refused.to_string()),

@@ -81,6 +81,7 @@ impl Fixture {
     }
 
     fn new(pki: Pki, files: &TlsFiles, audit: Audit, per_second: u32) -> Self {
+        let policies = PolicyStore::load(std::path::Path::new("/nonexistent")).unwrap();
         let (health, shutdown, log) =
             (Health::default(), Shutdown::default(), LogRing::new(1 << 20));
         let capture = crate::logging::capture(&log);
@@ -91,7 +92,6 @@ impl Fixture {
             .with(AuditApi::service(audit.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
-        let policies = PolicyStore::load(std::path::Path::new("/nonexistent")).unwrap();
         let route = Route::new(with_reflection(api).unwrap(), None);
         let server = Server::new(route, shutdown.clone(), audit.clone(), policies, per_second);
         let tls = Tls::read(files, None).unwrap();
@@ -243,7 +243,9 @@ async fn the_audit_log_says_who_did_what_and_what_came_of_it() {
 async fn a_certificate_without_a_uri_is_known_by_its_other_names() {
     let fixture = Fixture::start();
     let bob = fixture.pki.client("bob", |params| params.subject_alt_names.clear());
-    fixture.discover(bob).await.unwrap();
+    // Only a SPIFFE ID has a role.
+    let refused = fixture.discover(bob).await.unwrap_err();
+    assert!(refused.contains("bob may not call discovery.Discover on node"), "{refused}");
     let is = |entry: &Entry, form, name: &str| {
         entry.principal.as_ref().is_some_and(|who| who.form() == form && who.name() == name)
     };
@@ -251,7 +253,7 @@ async fn a_certificate_without_a_uri_is_known_by_its_other_names() {
     let host = fixture.pki.client("carol", |params| {
         params.subject_alt_names = vec![SanType::DnsName("host.example".try_into().unwrap())];
     });
-    fixture.discover(host).await.unwrap();
+    fixture.discover(host).await.unwrap_err();
     fixture.recorded(|entry| is(entry, Form::Dns, "host.example")).await;
 }
 

@@ -153,7 +153,7 @@ fn sources(inputs: &Inputs, domain: Option<&str>) -> Result<Sources, TlsError> {
             authority.trust_domain = domain.map(str::to_owned);
         }
     }
-    Ok(Sources { own, bundles, lists })
+    Ok(Sources { home: domain.map(str::to_owned), own, bundles, lists })
 }
 
 /// The bundles that came with an identity.

@@ -23,6 +23,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aurae_authz::Principal;
 use aurae_model::moment::{relative, timestamp};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, UnixTime};
@@ -163,6 +164,14 @@ fn when(until: i64, now: i64) -> String {
 pub(super) struct Watched(watch::Receiver<Arc<Credentials>>);
 
 impl Watched {
+    /// The client as policies are to see it: one of another trust domain has no role.
+    pub(super) fn seen(&self, principal: Principal) -> Principal {
+        match self.0.borrow().trust.is_foreign(&principal) {
+            true => principal.of_another_domain(),
+            false => principal,
+        }
+    }
+
     /// What holds for a handshake that begins now. Any change after it is one for [`Self::refused`].
     pub(super) fn config(&mut self) -> Arc<ServerConfig> {
         Arc::clone(&self.0.borrow_and_update().config)

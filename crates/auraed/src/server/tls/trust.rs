@@ -42,6 +42,8 @@ pub(super) struct Anchors {
 #[derive(Debug)]
 pub(super) struct Trust {
     provider: Arc<CryptoProvider>,
+    /// The trust domain of the node's own certificate.
+    home: Option<String>,
     /// By trust domain: each alone decides about its own.
     bundles: BTreeMap<String, Anchors>,
     /// Of --ca-crt, by trust domain; with them those of no trust domain.
@@ -58,6 +60,8 @@ pub(super) struct Trust {
 /// What [`Trust`] is made of.
 #[derive(Debug)]
 pub(super) struct Sources {
+    /// The trust domain of the node's own certificate.
+    pub(super) home: Option<String>,
     /// The authorities of --ca-crt, with their trust domains.
     pub(super) own: Vec<Authority>,
     /// By trust domain.
@@ -67,7 +71,7 @@ pub(super) struct Sources {
 
 impl Trust {
     pub(super) fn new(sources: Sources, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
-        let Sources { own, bundles, mut lists } = sources;
+        let Sources { home, own, bundles, mut lists } = sources;
         // Of two lists of an authority the first is looked at: the newer one replaces the other.
         lists.sort_by_key(|list| std::cmp::Reverse(list.made));
         check(&lists, own.iter().chain(bundles.values().flatten()), provider)?;
@@ -89,6 +93,7 @@ impl Trust {
         }
         let mut trust = Self {
             provider: Arc::clone(provider),
+            home,
             unbound: make(&of(None))?,
             all: make(&own.iter().collect::<Vec<_>>())?,
             bundles: made,
@@ -109,6 +114,15 @@ impl Trust {
     fn deciding(&self, domain: Option<&str>) -> Option<&Anchors> {
         let Some(domain) = domain else { return self.all.as_ref() };
         self.bundles.get(domain).or_else(|| self.own.get(domain)).or(self.unbound.as_ref())
+    }
+
+    /// Whether another trust domain than the node's own, and those of --ca-crt, vouches for a client.
+    pub(super) fn is_foreign(&self, principal: &Principal) -> bool {
+        domain_of_principal(principal).is_some_and(|domain| {
+            self.bundles.contains_key(domain)
+                && !self.own.contains_key(domain)
+                && self.home.as_deref() != Some(domain)
+        })
     }
 
     fn everything(&self) -> impl Iterator<Item = &Anchors> {
