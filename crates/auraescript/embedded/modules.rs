@@ -1,6 +1,16 @@
 // Made by `npm run embed` in sdk/typescript.
 const MODULES: &[Embedded] = &[
     Embedded {
+        name: "aurae:audit",
+        alias: Some("@aurae/sdk/audit"),
+        code: include_str!("modules/audit.js"),
+    },
+    Embedded {
+        name: "aurae:auth",
+        alias: Some("@aurae/sdk/auth"),
+        code: include_str!("modules/auth.js"),
+    },
+    Embedded {
         name: "aurae:cells",
         alias: Some("@aurae/sdk/cells"),
         code: include_str!("modules/cells.js"),
@@ -76,9 +86,9 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk.js"),
     },
     Embedded {
-        name: "aurae:sdk-5JANRIVM",
+        name: "aurae:sdk-5ZVPSFLQ",
         alias: None,
-        code: include_str!("modules/sdk-5JANRIVM.js"),
+        code: include_str!("modules/sdk-5ZVPSFLQ.js"),
     },
     Embedded {
         name: "aurae:sdk-EEAAIGUQ",
@@ -86,14 +96,14 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk-EEAAIGUQ.js"),
     },
     Embedded {
-        name: "aurae:sdk-QH3TXIBZ",
+        name: "aurae:sdk-GRIE5MEA",
         alias: None,
-        code: include_str!("modules/sdk-QH3TXIBZ.js"),
+        code: include_str!("modules/sdk-GRIE5MEA.js"),
     },
     Embedded {
-        name: "aurae:sdk-RZKXAXWJ",
+        name: "aurae:sdk-HCPJ7Q2E",
         alias: None,
-        code: include_str!("modules/sdk-RZKXAXWJ.js"),
+        code: include_str!("modules/sdk-HCPJ7Q2E.js"),
     },
     Embedded {
         name: "aurae:sdk-TOPAGKTT",
@@ -101,8 +111,8 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk-TOPAGKTT.js"),
     },
     Embedded {
-        name: "aurae:sdk-V2W5LK6H",
+        name: "aurae:sdk-VC2YXZT3",
         alias: None,
-        code: include_str!("modules/sdk-V2W5LK6H.js"),
+        code: include_str!("modules/sdk-VC2YXZT3.js"),
     },
 ];

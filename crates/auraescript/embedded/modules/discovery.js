@@ -1,1 +1,1 @@
-import{DiscoverRequestSchema,DiscoverResponseSchema,DiscoveryService,file_aurae_discovery_v0_discovery}from"./sdk-QH3TXIBZ.js";import"./sdk-TOPAGKTT.js";export{DiscoverRequestSchema,DiscoverResponseSchema,DiscoveryService,file_aurae_discovery_v0_discovery};
+import{DiscoverRequestSchema,DiscoverResponseSchema,DiscoveryService,file_aurae_discovery_v0_discovery}from"./sdk-VC2YXZT3.js";import"./sdk-TOPAGKTT.js";export{DiscoverRequestSchema,DiscoverResponseSchema,DiscoveryService,file_aurae_discovery_v0_discovery};

@@ -170,7 +170,9 @@ export declare const CellServiceStartRequestSchema: GenMessage<CellServiceStartR
  */
 export declare type CellServiceStartResponse = Message<"aurae.cells.v0.CellServiceStartResponse"> & {
   /**
-   * The process id of the executable's first process, as the daemon that answers sees it.
+   * The process id of the executable's first process, as the daemon that answers sees it. 0: a daemon
+   * below did not tell it in time (2 s, when its limits hold it up, for example). The executable runs;
+   * `Inspect` tells the number once it is known.
    *
    * @generated from field: int32 pid = 1;
    */
@@ -403,6 +405,32 @@ export declare type Cell = Message<"aurae.cells.v0.Cell"> & {
    * @generated from field: bool api_socket = 102;
    */
   apiSocket: boolean;
+
+  /**
+   * Lets nobody in the cell, nor a copy into it, write to a file system that the cell sees, but for
+   * `/proc`, its own `/dev/shm`, and what `private_tmp` gives it. Holds in the cells inside, too. Needs
+   * `isolate_process`.
+   *
+   * @generated from field: bool read_only_root = 103;
+   */
+  readOnlyRoot: boolean;
+
+  /**
+   * Gives the cell its own `/tmp` and `/var/tmp`, empty and in its memory. Needs `isolate_process`.
+   *
+   * @generated from field: bool private_tmp = 104;
+   */
+  privateTmp: boolean;
+
+  /**
+   * Leaves `/proc` and `/sys` as the kernel has them. Else, in a cell with `isolate_process`, what tells
+   * of the machine or changes it is covered (`/proc/kcore`, `/proc/keys`, `/proc/latency_stats`,
+   * `/proc/timer_list`, `/proc/sched_debug`, `/proc/scsi`, `/proc/acpi`, `/sys/firmware`), or read-only:
+   * `/sys`, and of `/proc` `sys`, `irq`, `bus`, `fs` and `sysrq-trigger`.
+   *
+   * @generated from field: bool unmasked_paths = 105;
+   */
+  unmaskedPaths: boolean;
 };
 
 /**
@@ -734,6 +762,13 @@ export declare type Executable = Message<"aurae.cells.v0.Executable"> & {
    * @generated from field: google.protobuf.Duration stop_grace_period = 108;
    */
   stopGracePeriod?: Duration | undefined;
+
+  /**
+   * What it may do of what the kernel can do, beyond or below what every program may. Unset: just that.
+   *
+   * @generated from field: aurae.cells.v0.Security security = 109;
+   */
+  security?: Security | undefined;
 };
 
 /**
@@ -741,6 +776,195 @@ export declare type Executable = Message<"aurae.cells.v0.Executable"> & {
  * Use `create(ExecutableSchema)` to create a new message.
  */
 export declare const ExecutableSchema: GenMessage<Executable>;
+
+/**
+ * What a program may do of what the kernel can do. Unset, or empty, is what every program gets: it
+ * cannot gain privileges by executing another, has few capabilities, its system calls are filtered, it
+ * may use the usual devices only, and dumps no core. What it starts has no more.
+ *
+ * @generated from message aurae.cells.v0.Security
+ */
+export declare type Security = Message<"aurae.cells.v0.Security"> & {
+  /**
+   * Holds it to nothing: the program has all that the daemon itself has. No other field may be set with
+   * it.
+   *
+   * @generated from field: bool privileged = 1;
+   */
+  privileged: boolean;
+
+  /**
+   * Which capabilities it can have (capabilities(7)). Unset: CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER,
+   * CAP_FSETID, CAP_KILL, CAP_SETGID, CAP_SETUID and CAP_NET_BIND_SERVICE.
+   *
+   * @generated from field: aurae.cells.v0.CapabilitiesChange capabilities = 2;
+   */
+  capabilities?: CapabilitiesChange | undefined;
+
+  /**
+   * Which system calls it may make. Unset: `SECCOMP_PROFILE_DEFAULT`. An unknown value is
+   * INVALID_ARGUMENT.
+   *
+   * @generated from field: aurae.cells.v0.SeccompProfile seccomp = 3;
+   */
+  seccomp: SeccompProfile;
+
+  /**
+   * Lets it gain privileges by executing a program: set-user-id, file capabilities. Within its
+   * capabilities still.
+   *
+   * @generated from field: bool allow_new_privileges = 4;
+   */
+  allowNewPrivileges: boolean;
+
+  /**
+   * Lets it dump core, as large as the daemon's own limit.
+   *
+   * @generated from field: bool core_dumps = 5;
+   */
+  coreDumps: boolean;
+
+  /**
+   * The devices that it may use beside null, zero, full, random, urandom, tty, ptmx and the terminals
+   * below `/dev/pts`. FAILED_PRECONDITION when a path leads to no device.
+   *
+   * @generated from field: repeated aurae.cells.v0.DeviceRule devices = 6;
+   */
+  devices: DeviceRule[];
+
+  /**
+   * Which files and ports it may use at most. Unset or empty: as its user may.
+   *
+   * @generated from field: aurae.cells.v0.LandlockRules landlock = 7;
+   */
+  landlock?: LandlockRules | undefined;
+};
+
+/**
+ * Describes the message aurae.cells.v0.Security.
+ * Use `create(SecuritySchema)` to create a new message.
+ */
+export declare const SecuritySchema: GenMessage<Security>;
+
+/**
+ * A change to the capabilities that a program has. Names are `CAP_NET_ADMIN`, `NET_ADMIN` or
+ * `net_admin`; `ALL` stands for all. Another name is FAILED_PRECONDITION.
+ *
+ * @generated from message aurae.cells.v0.CapabilitiesChange
+ */
+export declare type CapabilitiesChange = Message<"aurae.cells.v0.CapabilitiesChange"> & {
+  /**
+   * Capabilities it has beside the usual ones. Where it runs as another user than root it has these from its
+   * start, and of the usual ones none. PERMISSION_DENIED when the daemon itself lacks one. System
+   * calls that are for a capability (`mount` for CAP_SYS_ADMIN) are let through with it.
+   *
+   * @generated from field: repeated string add = 1;
+   */
+  add: string[];
+
+  /**
+   * Capabilities it has not, of the usual ones. What is in both lists it has: `drop: ALL` and `add: KILL` is
+   * CAP_KILL alone.
+   *
+   * @generated from field: repeated string drop = 2;
+   */
+  drop: string[];
+};
+
+/**
+ * Describes the message aurae.cells.v0.CapabilitiesChange.
+ * Use `create(CapabilitiesChangeSchema)` to create a new message.
+ */
+export declare const CapabilitiesChangeSchema: GenMessage<CapabilitiesChange>;
+
+/**
+ * Devices that a program may use.
+ *
+ * @generated from message aurae.cells.v0.DeviceRule
+ */
+export declare type DeviceRule = Message<"aurae.cells.v0.DeviceRule"> & {
+  /**
+   * A path (`/dev/kvm`), looked at when the program is started; or `c:MAJOR:MINOR` for character
+   * devices and `b:MAJOR:MINOR` for block devices, where `*` stands for any number; or `*` for all
+   * devices. Required.
+   *
+   * @generated from field: string device = 1;
+   */
+  device: string;
+
+  /**
+   * What it may do, of the letters `r` (read), `w` (write) and `m` (make a file of it, which takes
+   * CAP_MKNOD too). Unset: `rw`.
+   *
+   * @generated from field: string access = 2;
+   */
+  access: string;
+};
+
+/**
+ * Describes the message aurae.cells.v0.DeviceRule.
+ * Use `create(DeviceRuleSchema)` to create a new message.
+ */
+export declare const DeviceRuleSchema: GenMessage<DeviceRule>;
+
+/**
+ * Which files and ports a program may use at most (Landlock, landlock(7)). How much of it the kernel
+ * enforces is told as `landlock_abi` by `Inspect`.
+ *
+ * @generated from message aurae.cells.v0.LandlockRules
+ */
+export declare type LandlockRules = Message<"aurae.cells.v0.LandlockRules"> & {
+  /**
+   * Below these absolute paths it may read files and list directories. Where any path is given, in any
+   * of the lists, it may use no other file: not even its own program and its libraries.
+   * NOT_FOUND when there is no such path; UNIMPLEMENTED when the kernel has no Landlock.
+   *
+   * @generated from field: repeated string read_only_paths = 1;
+   */
+  readOnlyPaths: string[];
+
+  /**
+   * Below these it may do everything but execute.
+   *
+   * @generated from field: repeated string read_write_paths = 2;
+   */
+  readWritePaths: string[];
+
+  /**
+   * Below these it may read and execute.
+   *
+   * @generated from field: repeated string execute_paths = 3;
+   */
+  executePaths: string[];
+
+  /**
+   * It may use no TCP port but those below. True where any port is given.
+   * UNIMPLEMENTED when the kernel cannot enforce it (before Linux 6.7).
+   *
+   * @generated from field: bool restrict_ports = 4;
+   */
+  restrictPorts: boolean;
+
+  /**
+   * The TCP ports that it may bind, 1 to 65535.
+   *
+   * @generated from field: repeated uint32 bind_ports = 5;
+   */
+  bindPorts: number[];
+
+  /**
+   * The TCP ports that it may connect to, 1 to 65535.
+   *
+   * @generated from field: repeated uint32 connect_ports = 6;
+   */
+  connectPorts: number[];
+};
+
+/**
+ * Describes the message aurae.cells.v0.LandlockRules.
+ * Use `create(LandlockRulesSchema)` to create a new message.
+ */
+export declare const LandlockRulesSchema: GenMessage<LandlockRules>;
 
 /**
  * The size of a terminal in characters.
@@ -798,14 +1022,15 @@ export declare type RestartPolicy = Message<"aurae.cells.v0.RestartPolicy"> & {
   minBackoff?: Duration | undefined;
 
   /**
-   * The longest pause. Unset: 1 min. Not less than `min_backoff`, at most 24 h.
+   * The longest pause. Unset: 1 min. Not less than `min_backoff`, at most 24 h; without `max_restarts` at
+   * least 1 s, so that what fails at once takes little of a CPU.
    *
    * @generated from field: google.protobuf.Duration max_backoff = 4;
    */
   maxBackoff?: Duration | undefined;
 
   /**
-   * A run of this length is a success. Unset: 1 min. At most 24 h.
+   * A run of this length is a success. Unset: 1 min. 1 s to 24 h.
    *
    * @generated from field: google.protobuf.Duration reset_after = 5;
    */
@@ -1298,6 +1523,13 @@ export declare type ExecutableStatus = Message<"aurae.cells.v0.ExecutableStatus"
    * @generated from field: repeated int32 outer_pids = 13;
    */
   outerPids: number[];
+
+  /**
+   * What its first process may do, as the kernel has it. Unset unless it runs.
+   *
+   * @generated from field: aurae.cells.v0.SecurityStatus security = 14;
+   */
+  security?: SecurityStatus | undefined;
 };
 
 /**
@@ -1305,6 +1537,76 @@ export declare type ExecutableStatus = Message<"aurae.cells.v0.ExecutableStatus"
  * Use `create(ExecutableStatusSchema)` to create a new message.
  */
 export declare const ExecutableStatusSchema: GenMessage<ExecutableStatus>;
+
+/**
+ * What a process may do.
+ *
+ * @generated from message aurae.cells.v0.SecurityStatus
+ */
+export declare type SecurityStatus = Message<"aurae.cells.v0.SecurityStatus"> & {
+  /**
+   * It was started as privileged.
+   *
+   * @generated from field: bool privileged = 1;
+   */
+  privileged: boolean;
+
+  /**
+   * The capabilities that it has.
+   *
+   * @generated from field: repeated string effective_capabilities = 2;
+   */
+  effectiveCapabilities: string[];
+
+  /**
+   * Those that it, and what it starts, can have.
+   *
+   * @generated from field: repeated string bounding_capabilities = 3;
+   */
+  boundingCapabilities: string[];
+
+  /**
+   * Whether its system calls are filtered.
+   *
+   * @generated from field: bool seccomp_filter = 4;
+   */
+  seccompFilter: boolean;
+
+  /**
+   * Whether it can gain no privileges by executing a program.
+   *
+   * @generated from field: bool no_new_privileges = 5;
+   */
+  noNewPrivileges: boolean;
+
+  /**
+   * Whether there are devices that it may not use.
+   *
+   * @generated from field: bool devices_restricted = 6;
+   */
+  devicesRestricted: boolean;
+
+  /**
+   * Whether it may dump core.
+   *
+   * @generated from field: bool core_dumps = 7;
+   */
+  coreDumps: boolean;
+
+  /**
+   * How much of its Landlock rules the kernel enforces, as the version of the kernel's interface: 1 and
+   * more for paths, 3 for truncation too, 4 for ports. 0: there are none.
+   *
+   * @generated from field: uint32 landlock_abi = 8;
+   */
+  landlockAbi: number;
+};
+
+/**
+ * Describes the message aurae.cells.v0.SecurityStatus.
+ * Use `create(SecurityStatusSchema)` to create a new message.
+ */
+export declare const SecurityStatusSchema: GenMessage<SecurityStatus>;
 
 /**
  * How an executable's first process ended.
@@ -1683,6 +1985,13 @@ export declare type ExecStart = Message<"aurae.cells.v0.ExecStart"> & {
    * @generated from field: aurae.cells.v0.TerminalSize terminal = 7;
    */
   terminal?: TerminalSize | undefined;
+
+  /**
+   * What it may do of what the kernel can do, as an executable's.
+   *
+   * @generated from field: aurae.cells.v0.Security security = 8;
+   */
+  security?: Security | undefined;
 };
 
 /**
@@ -2257,7 +2566,8 @@ export declare const CopySkippedSchema: GenMessage<CopySkipped>;
 export declare type CellServiceWatchRequest = Message<"aurae.cells.v0.CellServiceWatchRequest"> & {
   /**
    * Only what came after the change of this number. Unset: what is kept, and what comes. The numbers
-   * of a daemon that was started again go on; then a change of the last second before may come twice.
+   * of a daemon that was started again go on. A change in a zone inside, of the last 5 seconds before,
+   * may come twice.
    *
    * @generated from field: optional uint64 after = 1;
    */
@@ -2333,7 +2643,7 @@ export declare type CellServiceWatchResponse = Message<"aurae.cells.v0.CellServi
   exitStatus?: ExitStatus | undefined;
 
   /**
-   * Why the cell failed, or the executable was not started again.
+   * Why the cell failed, the executable was not started again, or changes may have been missed.
    *
    * @generated from field: string reason = 8;
    */
@@ -2392,6 +2702,41 @@ export enum CellState {
  * Describes the enum aurae.cells.v0.CellState.
  */
 export declare const CellStateSchema: GenEnum<CellState>;
+
+/**
+ * Which system calls a program may make.
+ *
+ * @generated from enum aurae.cells.v0.SeccompProfile
+ */
+export enum SeccompProfile {
+  /**
+   * As `SECCOMP_PROFILE_DEFAULT`.
+   *
+   * @generated from enum value: SECCOMP_PROFILE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Those that programs need. What makes mounts or namespaces, loads code into the kernel, sets its
+   * clock or looks into it is refused with EPERM, what the daemon does not know with ENOSYS, and a
+   * program that makes 32-bit calls is killed.
+   *
+   * @generated from enum value: SECCOMP_PROFILE_DEFAULT = 1;
+   */
+  DEFAULT = 1,
+
+  /**
+   * All.
+   *
+   * @generated from enum value: SECCOMP_PROFILE_UNCONFINED = 2;
+   */
+  UNCONFINED = 2,
+}
+
+/**
+ * Describes the enum aurae.cells.v0.SeccompProfile.
+ */
+export declare const SeccompProfileSchema: GenEnum<SeccompProfile>;
 
 /**
  * After which ends an executable is started again.
@@ -2564,7 +2909,10 @@ export enum ChangeKind {
   EXECUTABLE_OOM_KILLED = 10,
 
   /**
-   * Changes were missed that cannot be counted, as the daemon was started anew: `List` again.
+   * Changes may have been missed, in the zone that `cell_name` names and those inside it, and cannot be
+   * counted: `List` again. Its daemon was started anew, or dropped what is asked for; or, with a
+   * `reason`, it is behind or cannot be watched at the moment. It is then watched again, so the stream
+   * goes on.
    *
    * @generated from enum value: CHANGE_KIND_RESYNC = 11;
    */
@@ -2606,7 +2954,9 @@ export declare const CellService: GenService<{
    * once, then kills what is left, and removes the cgroup. When it answers, no process of the cell
    * exists any more. A frozen cell is thawed for that.
    *
-   * Errors: NOT_FOUND when there is no such cell.
+   * Errors: NOT_FOUND when there is no such cell; DEADLINE_EXCEEDED when a process has not died 30 s
+   * after SIGKILL, as it waits for a device (it is named): the cell is being freed still, and its name
+   * is free when that is done.
    *
    * @generated from rpc aurae.cells.v0.CellService.Free
    */
@@ -2634,7 +2984,8 @@ export declare const CellService: GenService<{
    * SIGKILL (`cgroup.kill`). When it answers, no process of the tree exists any more, and it is not
    * started again, whatever its restart policy. An executable that has ended already is stopped.
    *
-   * Errors: NOT_FOUND when the cell or the executable does not exist.
+   * Errors: NOT_FOUND when the cell or the executable does not exist; DEADLINE_EXCEEDED when a process
+   * has not died 30 s after SIGKILL (it is named): the executable has stopped when that dies.
    *
    * @generated from rpc aurae.cells.v0.CellService.Stop
    */
@@ -2724,8 +3075,9 @@ export declare const CellService: GenService<{
    * Changes the limits of a cell in place: all of what is asked for, or nothing.
    *
    * Errors: NOT_FOUND when there is no such cell; FAILED_PRECONDITION for a value out of range, for an
-   * isolation that is not what the cell has, and for a `memory.max` below what is in use (the text has
-   * both figures).
+   * isolation that is not what the cell has, and for a `memory.max` below what is in use and the kernel
+   * cannot reclaim in 2 s (the text has both figures). Meanwhile the cell is held at the limit with
+   * `memory.high`, which slows it down and ends nothing.
    *
    * @generated from rpc aurae.cells.v0.CellService.Update
    */

@@ -118,7 +118,8 @@ export declare type InfoResponse = Message<"aurae.node.v0.InfoResponse"> & {
   capabilities?: NodeCapabilities | undefined;
 
   /**
-   * The phases of the daemon's start that failed. Empty: the node is healthy.
+   * The phases of the daemon's start that failed, and what could not be read again since. Empty: the
+   * node is healthy.
    *
    * @generated from field: repeated aurae.node.v0.DegradedPhase degraded = 13;
    */
@@ -144,6 +145,20 @@ export declare type InfoResponse = Message<"aurae.node.v0.InfoResponse"> & {
    * @generated from field: aurae.node.v0.UpgradeOutcome last_upgrade = 16;
    */
   lastUpgrade?: UpgradeOutcome | undefined;
+
+  /**
+   * Until when the node's own certificate is valid. Unset: in a zone, and while there is none.
+   *
+   * @generated from field: google.protobuf.Timestamp certificate_expiry = 17;
+   */
+  certificateExpiry?: Timestamp | undefined;
+
+  /**
+   * The audit log. Unset: of a zone, which keeps none.
+   *
+   * @generated from field: aurae.node.v0.AuditLog audit = 20;
+   */
+  audit?: AuditLog | undefined;
 };
 
 /**
@@ -151,6 +166,54 @@ export declare type InfoResponse = Message<"aurae.node.v0.InfoResponse"> & {
  * Use `create(InfoResponseSchema)` to create a new message.
  */
 export declare const InfoResponseSchema: GenMessage<InfoResponse>;
+
+/**
+ * How the audit log stands (`aurae.audit.v0`).
+ *
+ * @generated from message aurae.node.v0.AuditLog
+ */
+export declare type AuditLog = Message<"aurae.node.v0.AuditLog"> & {
+  /**
+   * How many records were made since the daemon was started.
+   *
+   * @generated from field: uint64 records = 1;
+   */
+  records: bigint;
+
+  /**
+   * How many of them are not in the file. 0 where there is none.
+   *
+   * @generated from field: uint64 lost = 2;
+   */
+  lost: bigint;
+
+  /**
+   * How many refused connections have no record: more came than are recorded.
+   *
+   * @generated from field: uint64 omitted = 3;
+   */
+  omitted: bigint;
+
+  /**
+   * The file. Empty: records are kept in memory only.
+   *
+   * @generated from field: string file = 4;
+   */
+  file: string;
+
+  /**
+   * Calls that cannot be recorded in the file are refused.
+   *
+   * @generated from field: bool required = 5;
+   */
+  required: boolean;
+};
+
+/**
+ * Describes the message aurae.node.v0.AuditLog.
+ * Use `create(AuditLogSchema)` to create a new message.
+ */
+export declare const AuditLogSchema: GenMessage<AuditLog>;
 
 /**
  * How an attempt to replace the daemon ended.

@@ -11,7 +11,7 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file aurae/node/v0/node.proto.
  */
 export const file_aurae_node_v0_node = /*@__PURE__*/
-  fileDesc("ChhhdXJhZS9ub2RlL3YwL25vZGUucHJvdG8SDWF1cmFlLm5vZGUudjAiDQoLSW5mb1JlcXVlc3QilQQKDEluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCGhvc3RuYW1lGAIgASgJEhYKDmtlcm5lbF9yZWxlYXNlGAMgASgJEhYKDmtlcm5lbF92ZXJzaW9uGAQgASgJEg8KB21hY2hpbmUYBSABKAkSLQoJYm9vdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRjcHVzGAcgASgNEhYKDG1lbW9yeV90b3RhbBgIIAEoBEIAEhoKEG1lbW9yeV9hdmFpbGFibGUYCSABKARCABIaChJjZ3JvdXBfY29udHJvbGxlcnMYCiADKAkSDAoEaW5pdBgLIAEoCBI1CgxjYXBhYmlsaXRpZXMYDCABKAsyHy5hdXJhZS5ub2RlLnYwLk5vZGVDYXBhYmlsaXRpZXMSLgoIZGVncmFkZWQYDSADKAsyHC5hdXJhZS5ub2RlLnYwLkRlZ3JhZGVkUGhhc2USMwoKaW50ZXJmYWNlcxgOIAMoCzIfLmF1cmFlLm5vZGUudjAuTmV0d29ya0ludGVyZmFjZRI1ChFkYWVtb25fc3RhcnRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoMbGFzdF91cGdyYWRlGBAgASgLMh0uYXVyYWUubm9kZS52MC5VcGdyYWRlT3V0Y29tZSJ5Cg5VcGdyYWRlT3V0Y29tZRIUCgxmcm9tX3ZlcnNpb24YASABKAkSEgoKdG9fdmVyc2lvbhgCIAEoCRIoCgR0aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBITCgtyb2xsZWRfYmFjaxgEIAEoCSJCChBOb2RlQ2FwYWJpbGl0aWVzEgsKA2t2bRgBIAEoCBILCgNicGYYAiABKAgSFAoMbGFuZGxvY2tfYWJpGAMgASgNIi8KDURlZ3JhZGVkUGhhc2USDQoFcGhhc2UYASABKAkSDwoHbWVzc2FnZRgCIAEoCSJeChBOZXR3b3JrSW50ZXJmYWNlEgwKBG5hbWUYASABKAkSGAoQaGFyZHdhcmVfYWRkcmVzcxgCIAEoCRIPCgdydW5uaW5nGAMgASgIEhEKCWFkZHJlc3NlcxgEIAMoCSIRCg9Qb3dlck9mZlJlcXVlc3QiEgoQUG93ZXJPZmZSZXNwb25zZSIPCg1SZWJvb3RSZXF1ZXN0IhAKDlJlYm9vdFJlc3BvbnNlIj4KEEtlcm5lbExvZ1JlcXVlc3QSDgoGZm9sbG93GAEgASgIEhEKBHRhaWwYAiABKA1IAIgBAUIHCgVfdGFpbCJwChFLZXJuZWxMb2dSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBBIUCgp1bml4X25hbm9zGAIgASgDQgASEAoIc2V2ZXJpdHkYAyABKA0SEAoIZmFjaWxpdHkYBCABKA0SDwoHbWVzc2FnZRgFIAEoCSJZCg5VcGdyYWRlUmVxdWVzdBIsCgVzdGFydBgBIAEoCzIbLmF1cmFlLm5vZGUudjAuVXBncmFkZVN0YXJ0SAASDgoEZGF0YRgCIAEoDEgAQgkKB21lc3NhZ2UiQgoMVXBncmFkZVN0YXJ0Eg4KBHNpemUYASABKARCABIOCgZzaGEyNTYYAiABKAwSEgoKY2hlY2tfb25seRgDIAEoCCJnCg9VcGdyYWRlUmVzcG9uc2USKgoFcGhhc2UYASABKA4yGy5hdXJhZS5ub2RlLnYwLlVwZ3JhZGVQaGFzZRIUCgxmcm9tX3ZlcnNpb24YAiABKAkSEgoKdG9fdmVyc2lvbhgDIAEoCSqDAQoMVXBncmFkZVBoYXNlEh0KGVVQR1JBREVfUEhBU0VfVU5TUEVDSUZJRUQQABIaChZVUEdSQURFX1BIQVNFX1JFQ0VJVkVEEAESGQoVVVBHUkFERV9QSEFTRV9DSEVDS0VEEAISHQoZVVBHUkFERV9QSEFTRV9UQUtJTkdfT1ZFUhADMogDCgtOb2RlU2VydmljZRI/CgRJbmZvEhouYXVyYWUubm9kZS52MC5JbmZvUmVxdWVzdBobLmF1cmFlLm5vZGUudjAuSW5mb1Jlc3BvbnNlEk0KCFBvd2VyT2ZmEh4uYXVyYWUubm9kZS52MC5Qb3dlck9mZlJlcXVlc3QaHy5hdXJhZS5ub2RlLnYwLlBvd2VyT2ZmUmVzcG9uc2UiABJHCgZSZWJvb3QSHC5hdXJhZS5ub2RlLnYwLlJlYm9vdFJlcXVlc3QaHS5hdXJhZS5ub2RlLnYwLlJlYm9vdFJlc3BvbnNlIgASUAoJS2VybmVsTG9nEh8uYXVyYWUubm9kZS52MC5LZXJuZWxMb2dSZXF1ZXN0GiAuYXVyYWUubm9kZS52MC5LZXJuZWxMb2dSZXNwb25zZTABEkwKB1VwZ3JhZGUSHS5hdXJhZS5ub2RlLnYwLlVwZ3JhZGVSZXF1ZXN0Gh4uYXVyYWUubm9kZS52MC5VcGdyYWRlUmVzcG9uc2UoATABGgBiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("ChhhdXJhZS9ub2RlL3YwL25vZGUucHJvdG8SDWF1cmFlLm5vZGUudjAiDQoLSW5mb1JlcXVlc3Qi9QQKDEluZm9SZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgJEhAKCGhvc3RuYW1lGAIgASgJEhYKDmtlcm5lbF9yZWxlYXNlGAMgASgJEhYKDmtlcm5lbF92ZXJzaW9uGAQgASgJEg8KB21hY2hpbmUYBSABKAkSLQoJYm9vdF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRjcHVzGAcgASgNEhYKDG1lbW9yeV90b3RhbBgIIAEoBEIAEhoKEG1lbW9yeV9hdmFpbGFibGUYCSABKARCABIaChJjZ3JvdXBfY29udHJvbGxlcnMYCiADKAkSDAoEaW5pdBgLIAEoCBI1CgxjYXBhYmlsaXRpZXMYDCABKAsyHy5hdXJhZS5ub2RlLnYwLk5vZGVDYXBhYmlsaXRpZXMSLgoIZGVncmFkZWQYDSADKAsyHC5hdXJhZS5ub2RlLnYwLkRlZ3JhZGVkUGhhc2USMwoKaW50ZXJmYWNlcxgOIAMoCzIfLmF1cmFlLm5vZGUudjAuTmV0d29ya0ludGVyZmFjZRI1ChFkYWVtb25fc3RhcnRfdGltZRgPIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMwoMbGFzdF91cGdyYWRlGBAgASgLMh0uYXVyYWUubm9kZS52MC5VcGdyYWRlT3V0Y29tZRI2ChJjZXJ0aWZpY2F0ZV9leHBpcnkYESABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiYKBWF1ZGl0GBQgASgLMhcuYXVyYWUubm9kZS52MC5BdWRpdExvZyJaCghBdWRpdExvZxIPCgdyZWNvcmRzGAEgASgEEgwKBGxvc3QYAiABKAQSDwoHb21pdHRlZBgDIAEoBBIMCgRmaWxlGAQgASgJEhAKCHJlcXVpcmVkGAUgASgIInkKDlVwZ3JhZGVPdXRjb21lEhQKDGZyb21fdmVyc2lvbhgBIAEoCRISCgp0b192ZXJzaW9uGAIgASgJEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC3JvbGxlZF9iYWNrGAQgASgJIkIKEE5vZGVDYXBhYmlsaXRpZXMSCwoDa3ZtGAEgASgIEgsKA2JwZhgCIAEoCBIUCgxsYW5kbG9ja19hYmkYAyABKA0iLwoNRGVncmFkZWRQaGFzZRINCgVwaGFzZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJIl4KEE5ldHdvcmtJbnRlcmZhY2USDAoEbmFtZRgBIAEoCRIYChBoYXJkd2FyZV9hZGRyZXNzGAIgASgJEg8KB3J1bm5pbmcYAyABKAgSEQoJYWRkcmVzc2VzGAQgAygJIhEKD1Bvd2VyT2ZmUmVxdWVzdCISChBQb3dlck9mZlJlc3BvbnNlIg8KDVJlYm9vdFJlcXVlc3QiEAoOUmVib290UmVzcG9uc2UiPgoQS2VybmVsTG9nUmVxdWVzdBIOCgZmb2xsb3cYASABKAgSEQoEdGFpbBgCIAEoDUgAiAEBQgcKBV90YWlsInAKEUtlcm5lbExvZ1Jlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEEhQKCnVuaXhfbmFub3MYAiABKANCABIQCghzZXZlcml0eRgDIAEoDRIQCghmYWNpbGl0eRgEIAEoDRIPCgdtZXNzYWdlGAUgASgJIlkKDlVwZ3JhZGVSZXF1ZXN0EiwKBXN0YXJ0GAEgASgLMhsuYXVyYWUubm9kZS52MC5VcGdyYWRlU3RhcnRIABIOCgRkYXRhGAIgASgMSABCCQoHbWVzc2FnZSJCCgxVcGdyYWRlU3RhcnQSDgoEc2l6ZRgBIAEoBEIAEg4KBnNoYTI1NhgCIAEoDBISCgpjaGVja19vbmx5GAMgASgIImcKD1VwZ3JhZGVSZXNwb25zZRIqCgVwaGFzZRgBIAEoDjIbLmF1cmFlLm5vZGUudjAuVXBncmFkZVBoYXNlEhQKDGZyb21fdmVyc2lvbhgCIAEoCRISCgp0b192ZXJzaW9uGAMgASgJKoMBCgxVcGdyYWRlUGhhc2USHQoZVVBHUkFERV9QSEFTRV9VTlNQRUNJRklFRBAAEhoKFlVQR1JBREVfUEhBU0VfUkVDRUlWRUQQARIZChVVUEdSQURFX1BIQVNFX0NIRUNLRUQQAhIdChlVUEdSQURFX1BIQVNFX1RBS0lOR19PVkVSEAMyjgMKC05vZGVTZXJ2aWNlEkEKBEluZm8SGi5hdXJhZS5ub2RlLnYwLkluZm9SZXF1ZXN0GhsuYXVyYWUubm9kZS52MC5JbmZvUmVzcG9uc2UiABJNCghQb3dlck9mZhIeLmF1cmFlLm5vZGUudjAuUG93ZXJPZmZSZXF1ZXN0Gh8uYXVyYWUubm9kZS52MC5Qb3dlck9mZlJlc3BvbnNlIgASRwoGUmVib290EhwuYXVyYWUubm9kZS52MC5SZWJvb3RSZXF1ZXN0Gh0uYXVyYWUubm9kZS52MC5SZWJvb3RSZXNwb25zZSIAElIKCUtlcm5lbExvZxIfLmF1cmFlLm5vZGUudjAuS2VybmVsTG9nUmVxdWVzdBogLmF1cmFlLm5vZGUudjAuS2VybmVsTG9nUmVzcG9uc2UiADABEk4KB1VwZ3JhZGUSHS5hdXJhZS5ub2RlLnYwLlVwZ3JhZGVSZXF1ZXN0Gh4uYXVyYWUubm9kZS52MC5VcGdyYWRlUmVzcG9uc2UiACgBMAEaAGIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * Describes the message aurae.node.v0.InfoRequest.
@@ -28,95 +28,102 @@ export const InfoResponseSchema = /*@__PURE__*/
   messageDesc(file_aurae_node_v0_node, 1);
 
 /**
+ * Describes the message aurae.node.v0.AuditLog.
+ * Use `create(AuditLogSchema)` to create a new message.
+ */
+export const AuditLogSchema = /*@__PURE__*/
+  messageDesc(file_aurae_node_v0_node, 2);
+
+/**
  * Describes the message aurae.node.v0.UpgradeOutcome.
  * Use `create(UpgradeOutcomeSchema)` to create a new message.
  */
 export const UpgradeOutcomeSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 2);
+  messageDesc(file_aurae_node_v0_node, 3);
 
 /**
  * Describes the message aurae.node.v0.NodeCapabilities.
  * Use `create(NodeCapabilitiesSchema)` to create a new message.
  */
 export const NodeCapabilitiesSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 3);
+  messageDesc(file_aurae_node_v0_node, 4);
 
 /**
  * Describes the message aurae.node.v0.DegradedPhase.
  * Use `create(DegradedPhaseSchema)` to create a new message.
  */
 export const DegradedPhaseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 4);
+  messageDesc(file_aurae_node_v0_node, 5);
 
 /**
  * Describes the message aurae.node.v0.NetworkInterface.
  * Use `create(NetworkInterfaceSchema)` to create a new message.
  */
 export const NetworkInterfaceSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 5);
+  messageDesc(file_aurae_node_v0_node, 6);
 
 /**
  * Describes the message aurae.node.v0.PowerOffRequest.
  * Use `create(PowerOffRequestSchema)` to create a new message.
  */
 export const PowerOffRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 6);
+  messageDesc(file_aurae_node_v0_node, 7);
 
 /**
  * Describes the message aurae.node.v0.PowerOffResponse.
  * Use `create(PowerOffResponseSchema)` to create a new message.
  */
 export const PowerOffResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 7);
+  messageDesc(file_aurae_node_v0_node, 8);
 
 /**
  * Describes the message aurae.node.v0.RebootRequest.
  * Use `create(RebootRequestSchema)` to create a new message.
  */
 export const RebootRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 8);
+  messageDesc(file_aurae_node_v0_node, 9);
 
 /**
  * Describes the message aurae.node.v0.RebootResponse.
  * Use `create(RebootResponseSchema)` to create a new message.
  */
 export const RebootResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 9);
+  messageDesc(file_aurae_node_v0_node, 10);
 
 /**
  * Describes the message aurae.node.v0.KernelLogRequest.
  * Use `create(KernelLogRequestSchema)` to create a new message.
  */
 export const KernelLogRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 10);
+  messageDesc(file_aurae_node_v0_node, 11);
 
 /**
  * Describes the message aurae.node.v0.KernelLogResponse.
  * Use `create(KernelLogResponseSchema)` to create a new message.
  */
 export const KernelLogResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 11);
+  messageDesc(file_aurae_node_v0_node, 12);
 
 /**
  * Describes the message aurae.node.v0.UpgradeRequest.
  * Use `create(UpgradeRequestSchema)` to create a new message.
  */
 export const UpgradeRequestSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 12);
+  messageDesc(file_aurae_node_v0_node, 13);
 
 /**
  * Describes the message aurae.node.v0.UpgradeStart.
  * Use `create(UpgradeStartSchema)` to create a new message.
  */
 export const UpgradeStartSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 13);
+  messageDesc(file_aurae_node_v0_node, 14);
 
 /**
  * Describes the message aurae.node.v0.UpgradeResponse.
  * Use `create(UpgradeResponseSchema)` to create a new message.
  */
 export const UpgradeResponseSchema = /*@__PURE__*/
-  messageDesc(file_aurae_node_v0_node, 14);
+  messageDesc(file_aurae_node_v0_node, 15);
 
 /**
  * Describes the enum aurae.node.v0.UpgradePhase.
