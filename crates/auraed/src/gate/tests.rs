@@ -102,17 +102,15 @@ async fn the_record_names_the_resource_and_the_rule_and_tells_a_denial() {
     let denied = fixture.ask("admin/alice", path, &message("db")).await;
     assert_eq!(denied.code(), Code::PermissionDenied, "{denied}");
     let records = all(&fixture.audit).await;
-    let told: Vec<_> = records
-        .iter()
-        .map(|record| (record.decision, record.resource.as_deref(), record.rule.as_deref()))
-        .collect();
-    assert_eq!(
-        told,
-        [
-            (Decision::Allowed, Some("cells/web/cells/api"), Some("admins (test.cedar:1)")),
-            (Decision::Denied, Some("cells/db"), Some("keep (test.cedar:1)")),
-        ]
-    );
+    let told: Vec<_> =
+        records.iter().map(|record| (record.decision, record.resource.as_deref())).collect();
+    let expected =
+        [(Decision::Allowed, Some("cells/web/cells/api")), (Decision::Denied, Some("cells/db"))];
+    assert_eq!(told, expected);
+    for (record, rule) in records.iter().zip(["admins (", "keep ("]) {
+        let told = record.rule.as_deref().unwrap();
+        assert!(told.starts_with(rule) && told.ends_with("test.cedar:1)"), "{told}");
+    }
 }
 
 #[tokio::test]

@@ -109,7 +109,10 @@ async fn an_authority_vouches_for_its_own_trust_domain_and_for_no_other() {
         other.identity(name, ca_crt.clone())
     };
     fixture.discover(fixture.pki.client("alice", |_| {})).await.unwrap();
-    fixture.discover(of_other("theirs", "spiffe://example.org/user/bob")).await.unwrap();
+    // Believed, and without a role, which that authority cannot give.
+    let foreign = "spiffe://example.org/admin/bob";
+    let error = fixture.discover(of_other("theirs", foreign)).await.unwrap_err();
+    assert!(error.contains("spiffe://example.org/admin/bob may not call"), "{error}");
 
     let error =
         fixture.discover(of_other("forged", "spiffe://aurae.local/user/alice")).await.unwrap_err();
@@ -124,7 +127,8 @@ async fn an_authority_vouches_for_its_own_trust_domain_and_for_no_other() {
 
     // Who has no SPIFFE ID is of no trust domain: --ca-crt decides.
     let host = |params: &mut CertificateParams| params.subject_alt_names.clear();
-    fixture.discover(fixture.pki.client("host", host)).await.unwrap();
+    let error = fixture.discover(fixture.pki.client("host", host)).await.unwrap_err();
+    assert!(error.contains("may not call"), "{error}");
     other.client("host", host);
     fixture.discover(other.identity("host", ca_crt.clone())).await.unwrap_err();
     let third = Pki::called("third", Some("third.example"));
