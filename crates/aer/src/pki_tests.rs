@@ -172,7 +172,7 @@ fn a_rotation_trusts_both_authorities_until_it_is_finished() {
     assert_eq!(is_trusted(path, "before.pem"), Ok(()));
     assert_eq!(is_trusted(path, "me.crt"), Ok(()));
     assert_ne!(certificates(&path.join("me.crt")), certificates(&path.join("before.pem")));
-    assert!(shown(path, "me.crt").contains("URI spiffe://aurae.local/user/me"));
+    assert!(shown(path, "me.crt").contains("URI spiffe://aurae.local/admin/me"));
     let line = |text: &str, name: &str| {
         text.lines().find(|line| line.starts_with(name)).map(str::to_owned).unwrap()
     };
