@@ -1,5 +1,5 @@
-# What people type. The work is done by `cargo xtask` (see xtask/); everything is built in the
-# release profile, so that tests and product share one build of the dependencies.
+# What people type. The work is done by `cargo xtask` (see xtask/). Tests and nodes are built in the release
+# profile, once; what ships is built from the same sources in `dist`, optimized over all crates at once.
 
 XTASK = cargo run --quiet --release --locked --package xtask --
 
@@ -23,7 +23,7 @@ soak: ## Does what adds up for an hour or two: 10,000 cycles, 500 kills, 50 upgr
 node: ## Builds, boots a node and leaves it running (`cargo xtask node down` ends it)
 	@$(XTASK) node up --detach
 
-build: ## Builds the release binary, target/x86_64-unknown-linux-gnu/release/aurae
+build: ## Builds the binary that ships, target/x86_64-unknown-linux-gnu/dist/aurae
 	@$(XTASK) build
 
 lint: ## Checks the formatting and runs clippy

@@ -20,7 +20,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Builds the release binary.
+    /// Builds the binary that ships.
     Build,
     /// Boots a node, runs examples/hello.ts against it, powers it off.
     Demo,
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Build => build::release(&workspace)?,
+        Task::Build => build::shipped(&workspace)?,
         Task::Codegen { check } => codegen::run(workspace.root(), check)?,
         Task::Demo => demo::run(&workspace)?,
         Task::Lint => return suite::run(&workspace, &["fmt".to_owned(), "clippy".to_owned()]),

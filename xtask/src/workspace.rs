@@ -17,6 +17,8 @@ pub const BINARY_VARIABLE: &str = "AURAE_BINARY";
 pub struct Workspace {
     root: PathBuf,
     target: PathBuf,
+    /// The directory below `target` of the profile whose binary is run.
+    profile: &'static str,
 }
 
 impl Workspace {
@@ -32,7 +34,7 @@ impl Workspace {
             Some(directory) => root.join(directory),
             None => root.join("target"),
         };
-        Ok(Self { root, target })
+        Ok(Self { root, target, profile: "release" })
     }
 
     /// The root of the repository.
@@ -40,11 +42,17 @@ impl Workspace {
         &self.root
     }
 
-    /// The release binary, or the one that `AURAE_BINARY` names.
+    /// The same, with the binary that ships in the place of the tests'.
+    #[must_use]
+    pub fn shipping(&self) -> Self {
+        Self { profile: "dist", ..self.clone() }
+    }
+
+    /// The binary, or the one that `AURAE_BINARY` names.
     pub fn binary(&self) -> PathBuf {
         match std::env::var_os(BINARY_VARIABLE) {
             Some(path) => self.root.join(path),
-            None => self.target.join(TARGET).join("release/aurae"),
+            None => self.target.join(TARGET).join(self.profile).join("aurae"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Output: complete, byte for byte, bounded, and never in anybody's way.
 
-use std::time::Duration;
-
+use aurae_proto::audit::audit_service_client::AuditServiceClient;
+use aurae_proto::audit::{Decision, StreamRequest};
 use aurae_proto::cells::Executable;
 use aurae_proto::observe::{
     GetAuraeDaemonLogStreamRequest, GetExecutableLogsRequest, GetSubProcessStreamRequest,
@@ -181,17 +181,41 @@ async fn the_daemons_log_streams() {
         .await
         .expect("a stream")
         .into_inner();
-    api.allocate(cell("in-the-log")).await;
-    let found = tokio::time::timeout(Duration::from_secs(60), async {
+    vm_tests::knock_without_certificate(&node).await.expect_err("it is refused");
+    let found = soon("a line of the log", async {
         while let Some(message) = stream.message().await.expect("a message") {
             let item = message.item.expect("an item");
             assert_eq!(item.channel, "auraed");
-            if item.line.contains("Allocate") || item.line.contains("in-the-log") {
+            if item.line.contains("the client showed no certificate") {
                 return true;
             }
         }
         false
     });
-    assert!(found.await.expect("in time"), "the stream ended");
-    api.free("in-the-log").await;
+    assert!(found.await, "the stream ended");
+}
+
+#[tokio::test]
+async fn every_call_streams_as_a_record() {
+    let node = Node::shared().await;
+    let api = node.api().await;
+    let request = StreamRequest { follow: true, after: None, tail: Some(0) };
+    let answer = AuditServiceClient::new(api.client.channel()).stream(request).await;
+    let mut stream = answer.expect("a stream").into_inner();
+    api.allocate(cell("in-the-records")).await;
+    let record = soon("the record", async {
+        loop {
+            let message = stream.message().await.expect("a message").expect("it goes on");
+            let record = message.record.unwrap_or_default();
+            if record.resource.contains("in-the-records") {
+                return record;
+            }
+        }
+    });
+    let record = record.await;
+    assert_eq!(record.action, "/aurae.cells.v0.CellService/Allocate", "{record:?}");
+    assert_eq!(record.resource, "cells/in-the-records", "{record:?}");
+    assert_eq!((record.decision(), record.status), (Decision::Allowed, 0), "{record:?}");
+    assert_eq!(record.form, "spiffe", "{record:?}");
+    api.free("in-the-records").await;
 }

@@ -1,4 +1,4 @@
-//! What the release binary promises of itself.
+//! What the binary that ships promises of itself.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -17,7 +17,7 @@ const NAMES: [&str; 4] = ["auraed", "init", "aer", "auraescript"];
 
 /// Checks that it is static, small, and starts as each of its names.
 pub(super) fn check(context: &mut Context) -> Result<()> {
-    let binary = context.workspace.binary();
+    let binary = context.shipping()?.binary();
     let tally = &mut context.tally;
     tally.check("the binary is static", is_static(&binary));
     tally.check("the binary is within its size", is_small(&binary));

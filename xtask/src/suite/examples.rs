@@ -16,7 +16,7 @@ use crate::workspace::Workspace;
 
 /// Runs each with auraescript.
 pub(super) fn run(context: &mut Context) -> Result<()> {
-    let workspace = context.workspace.clone();
+    let workspace = context.shipping()?;
     let examples = find(&workspace.root().join("examples"))?;
     let directory = workspace.testbed().join("examples-node");
     let mut node = Node::start(&workspace, Options::new("examples", directory, Lifetime::WithUs))?;
@@ -40,7 +40,7 @@ pub(super) fn run(context: &mut Context) -> Result<()> {
 
 /// Counts what the SDK's own test reports, a line each.
 fn compare(context: &mut Context, runtimes: &Runtimes, node: &Node) -> Result<()> {
-    let workspace = &context.workspace;
+    let workspace = &context.shipping()?;
     let output = Command::new(runtimes.node())
         .args(["scripts/test.mjs", "--auraescript"])
         .arg(format!("{} auraescript", workspace.binary().display()))

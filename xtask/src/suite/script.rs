@@ -30,7 +30,7 @@ pub(super) fn compare_start(context: &mut Context) -> Result<()> {
     };
     let script = context.workspace.testbed().join("hello.ts");
     fs::write(&script, HELLO).with_context(|| format!("failed to write {}", script.display()))?;
-    let result = compare(&context.workspace.binary(), &runtimes.deno(), &script);
+    let result = compare(&context.shipping()?.binary(), &runtimes.deno(), &script);
     context.tally.check(NAME, result);
     Ok(())
 }

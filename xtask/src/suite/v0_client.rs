@@ -19,7 +19,7 @@ const PYTHON: Need = Need { program: "python3", package: "python3" };
 
 /// Runs it against a node.
 pub(super) fn run(context: &mut Context) -> Result<()> {
-    let workspace = context.workspace.clone();
+    let workspace = context.shipping()?;
     let source = workspace.root().join("vm-tests/v0-client");
     let python = match python(&workspace, &source) {
         Ok(python) => python,
