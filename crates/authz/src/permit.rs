@@ -39,7 +39,7 @@ pub struct Denied {
     principal: Principal,
     /// The action's name, or the method's path where there are no policies.
     action: String,
-    object: Option<Object>,
+    object: Option<Box<Object>>,
     reason: Reason,
 }
 
@@ -58,7 +58,7 @@ enum Reason {
     /// It may not know of all that would be told.
     Partial,
     /// What was decided over is not what is to be done.
-    Mismatch(Object),
+    Mismatch(Box<Object>),
 }
 
 impl Denied {
@@ -170,7 +170,7 @@ impl Policies {
         let denied = |reason| Denied {
             principal: principal.clone(),
             action: method.action().to_owned(),
-            object: Some(object.clone()),
+            object: Some(Box::new(object.clone())),
             reason,
         };
         if !decision.allowed {
@@ -240,7 +240,7 @@ impl Permit {
             Scope::Anything => None,
             Scope::Own => object.cell().map(|_| Reason::Workload),
             Scope::On(granted) if *granted == object => None,
-            Scope::On(granted) => Some(Reason::Mismatch(granted.clone())),
+            Scope::On(granted) => Some(Reason::Mismatch(Box::new(granted.clone()))),
         };
         self.checked(resource, object, reason)
     }
@@ -254,7 +254,7 @@ impl Permit {
             Scope::Anything => None,
             Scope::Own => Some(Reason::Workload),
             Scope::On(granted) if granted.is_in(&cell) => None,
-            Scope::On(granted) => Some(Reason::Mismatch(granted.clone())),
+            Scope::On(granted) => Some(Reason::Mismatch(Box::new(granted.clone()))),
         };
         let object = cell.object();
         self.checked(cell, object, reason)
@@ -269,7 +269,7 @@ impl Permit {
         let Self { principal, action, policies, rule, .. } = self;
         if let Some(reason) = reason {
             let action = action.to_string();
-            return Err(Denied { principal, action, object: Some(object), reason });
+            return Err(Denied { principal, action, object: Some(Box::new(object)), reason });
         }
         Ok(Permit { principal, action, resource, policies, rule })
     }

@@ -32,22 +32,22 @@ async fn clients_that_the_authority_does_not_vouch_for_are_refused_and_logged() 
         (
             foreign.client("foreign", &Issued::default()),
             "an authority that it does not trust",
-            "(spiffe://aurae.local/user/foreign) is signed by CN=",
+            "(spiffe://aurae.local/admin/foreign) is signed by CN=",
         ),
         (
             own.client("expired", &Issued::expired()),
             "expired.crt expired 3 hours ago",
-            "(spiffe://aurae.local/user/expired) expired 3 hours ago",
+            "(spiffe://aurae.local/admin/expired) expired 3 hours ago",
         ),
         (
             own.client("early", &Issued::not_yet_valid()),
             "early.crt is not valid yet: it is from tomorrow",
-            "(spiffe://aurae.local/user/early) is not valid yet: it is from tomorrow",
+            "(spiffe://aurae.local/admin/early) is not valid yet: it is from tomorrow",
         ),
         (
             own.client("server", &server_only),
             "server.crt is not for clients",
-            "(spiffe://aurae.local/user/server) is not for clients",
+            "(spiffe://aurae.local/admin/server) is not for clients",
         ),
         (
             own.client("elsewhere", &elsewhere),

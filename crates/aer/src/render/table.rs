@@ -144,8 +144,8 @@ mod tests {
     #[test]
     fn a_long_list_is_cut_between_its_items() {
         assert_eq!(cut("sleep, 1000".to_owned()), "sleep, 1000");
-        let long = vec!["CAP_SYS_ADMIN"; 9].join(", ");
-        assert_eq!(cut(long), format!("{}, …", vec!["CAP_SYS_ADMIN"; 4].join(", ")));
+        let long = ["CAP_SYS_ADMIN"; 9].join(", ");
+        assert_eq!(cut(long), format!("{}, …", ["CAP_SYS_ADMIN"; 4].join(", ")));
         assert_eq!(cut("é".repeat(70)), format!("{}, …", "é".repeat(60)));
     }
 }

@@ -179,9 +179,8 @@ impl<T: Target> Thread<T> {
         if !lines.is_empty() {
             self.write(&lines, slots.len() as u64);
         }
-        if !flushes.is_empty() {
-            self.sync();
-        } else if self.synced.is_some_and(|synced| synced.elapsed() >= SYNC_INTERVAL) {
+        let is_due = self.synced.is_some_and(|synced| synced.elapsed() >= SYNC_INTERVAL);
+        if is_due || !flushes.is_empty() {
             self.sync();
         }
         // Nobody may wait any more.
