@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aurae_authz::{Contract, ContractError, Policies, PolicyErrors};
 
@@ -56,7 +56,12 @@ struct Shared {
     directory: PathBuf,
     /// Written in an instant, with what was read and checked before.
     current: RwLock<Arc<Policies>>,
+    /// What it was made of; `None`: of nothing. Locked for a whole reload, so that there is one at a time.
+    texts: Mutex<Option<Texts>>,
 }
+
+/// Files by their names.
+type Texts = Vec<(String, String)>;
 
 impl PolicyStore {
     /// Reads the policies of a directory. Where it has none, or is not there, the built-in roles hold.
@@ -65,7 +70,9 @@ impl PolicyStore {
     /// What is wrong, with file and line.
     pub fn load(directory: &Path) -> Result<Self, PolicyError> {
         let contract = Arc::new(Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET)?);
-        Ok(Self::new(directory, read(directory, &contract)?))
+        let texts = texts(directory)?;
+        let policies = parse(directory, &contract, &texts)?;
+        Ok(Self::new(directory, policies, Some(texts)))
     }
 
     /// A store that allows nothing until its directory can be read.
@@ -75,22 +82,29 @@ impl PolicyStore {
     pub fn closed(directory: &Path) -> Result<Self, PolicyError> {
         let contract = Arc::new(Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET)?);
         let none = Policies::none(contract).map_err(PolicyError::Wrong)?;
-        Ok(Self::new(directory, none))
+        Ok(Self::new(directory, none, None))
     }
 
-    fn new(directory: &Path, policies: Policies) -> Self {
-        let current = RwLock::new(Arc::new(policies));
-        Self { shared: Arc::new(Shared { directory: directory.to_owned(), current }) }
+    fn new(directory: &Path, policies: Policies, texts: Option<Texts>) -> Self {
+        let (current, texts) = (RwLock::new(Arc::new(policies)), Mutex::new(texts));
+        Self { shared: Arc::new(Shared { directory: directory.to_owned(), current, texts }) }
     }
 
-    /// Reads the directory again. What is under way was decided over, and goes on.
+    /// Reads the directory again. What is under way was decided over, and goes on. Nothing happens where
+    /// nothing has changed.
     ///
     /// # Errors
     /// What is wrong, with file and line; what held goes on to hold.
     pub fn reload(&self) -> Result<(), PolicyError> {
+        let mut before = self.shared.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = texts(&self.shared.directory)?;
+        if before.as_ref() == Some(&texts) {
+            return Ok(());
+        }
         let contract = Arc::clone(self.current().contract());
-        let policies = Arc::new(read(&self.shared.directory, &contract)?);
+        let policies = Arc::new(parse(&self.shared.directory, &contract, &texts)?);
         *self.shared.current.write().unwrap_or_else(PoisonError::into_inner) = policies;
+        *before = Some(texts);
         Ok(())
     }
 
@@ -107,8 +121,11 @@ impl PolicyStore {
     }
 }
 
-fn read(directory: &Path, contract: &Arc<Contract>) -> Result<Policies, PolicyError> {
-    let files = texts(directory)?;
+fn parse(
+    directory: &Path,
+    contract: &Arc<Contract>,
+    files: &Texts,
+) -> Result<Policies, PolicyError> {
     let contract = Arc::clone(contract);
     let policies = match files.as_slice() {
         [] => Policies::built_in(contract),
@@ -127,7 +144,7 @@ fn read(directory: &Path, contract: &Arc<Contract>) -> Result<Policies, PolicyEr
 }
 
 /// The files of a directory and what is in them, in the order of their names.
-fn texts(directory: &Path) -> Result<Vec<(String, String)>, PolicyError> {
+fn texts(directory: &Path) -> Result<Texts, PolicyError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| PolicyError::Read { path, source }

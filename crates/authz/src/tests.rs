@@ -468,3 +468,10 @@ fn figures_of_a_decision() {
         measure("kept", &|| policies.authorize(question).is_ok());
     }
 }
+
+#[test]
+fn the_built_in_policies_are_right() {
+    let contract = Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET).unwrap();
+    let checked = Policies::parse(Arc::new(contract), [BUILT_IN]).unwrap();
+    assert!(checked.warnings().is_empty(), "{:?}", checked.warnings());
+}
