@@ -70,7 +70,7 @@ fn a_tree_comes_out_into_a_directory_or_gets_its_name() {
     succeeds(&bed, &["cp", &source, "here/new"]);
     assert_eq!(names(bed.path().join("here/new")), TREE);
     let output = bed.run(&["cp", "-o", "json", &there(&bed, "src/file"), "here/other"]);
-    assert_eq!(output.stdout, b"{\"bytes\":7,\"entries\":1}\n");
+    assert_eq!(output.stdout, b"{\"entries\":1,\"bytes\":7}\n");
     assert_eq!(fs::read(bed.path().join("here/other")).unwrap(), b"content");
 }
 
