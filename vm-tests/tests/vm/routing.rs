@@ -10,7 +10,7 @@ use vm_tests::{Api, Node, cell, logs_of, shell, soon};
 /// Calls that are measured, in turns, and how often that is done at most: until the host was left alone
 /// for once.
 const CALLS: usize = 100;
-const ROUNDS: usize = 20;
+const ROUNDS: usize = 60;
 /// An empty call to a cell takes so many times as long as one to the node, at most.
 const MOST_OF_A_CALL: f64 = 2.0;
 /// The bytes that an executable writes, and how long its lines are.
