@@ -12,6 +12,9 @@ use aurae_copy::CopyError;
 use aurae_kernel::Errno;
 use aurae_kernel::spawn::{SpawnError, Step};
 use aurae_model::{CellPath, Invalid};
+use bytes::Bytes;
+use http::HeaderMap;
+use hyper::body::Frame;
 use tonic::{Code, Status};
 
 use crate::admit::{Admission, NoPermit};
@@ -49,6 +52,15 @@ pub fn status_to_retry(error: &impl Reply, pause: Duration) -> Status {
     let millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     status.metadata_mut().insert("grpc-retry-pushback-ms", millis.into());
     status
+}
+
+/// The end of an answer that has begun, with its status: gRPC's trailers.
+///
+/// # Errors
+/// The status itself, where it is no header.
+pub fn trailers(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
 }
 
 /// An error's text followed by that of each of its sources.

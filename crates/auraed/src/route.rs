@@ -230,9 +230,7 @@ impl hyper::body::Body for PassedOn {
             Some(Ok(frame)) => Some(Ok(frame)),
             Some(Err(error)) => {
                 self.room = None;
-                let mut trailers = HeaderMap::new();
-                let status = reply::status(&lost(&self.zone, &error));
-                Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers)))
+                Some(reply::trailers(&reply::status(&lost(&self.zone, &error))))
             }
             None => {
                 self.room = None;

@@ -67,10 +67,7 @@ impl hyper::body::Body for Bounded {
         // A stream that always has something ends too.
         if self.passed.as_mut().poll(context).is_ready() {
             self.ended = true;
-            let mut trailers = HeaderMap::new();
-            let status = reply::status(&Refused::DeadlinePassed);
-            let trailers = status.add_header(&mut trailers).map(|()| Frame::trailers(trailers));
-            return Poll::Ready(Some(trailers));
+            return Poll::Ready(Some(reply::trailers(&reply::status(&Refused::DeadlinePassed))));
         }
         Pin::new(&mut self.body).poll_frame(context)
     }

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use hyper::body::{Body as _, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
@@ -76,9 +76,8 @@ impl Interruptible {
 
     fn end(&mut self) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.ended = true;
-        let mut trailers = HeaderMap::new();
         let status = reply::status_to_retry(&Refused::Replaced, PAUSE);
-        Poll::Ready(Some(status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))))
+        Poll::Ready(Some(reply::trailers(&status)))
     }
 }
 
