@@ -10,6 +10,7 @@
 
 use std::ffi::{c_int, c_long, c_ulong};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 
@@ -167,8 +168,14 @@ impl Sets {
     }
 }
 
-/// The capabilities that the kernel knows, and those of the caller's bounding set.
+/// The capabilities that the kernel knows, and those of this process's bounding set, which never changes: only
+/// children drop from theirs. Asked once, as it takes a system call for each.
 fn bounding() -> (u64, u64) {
+    static BOUNDING: OnceLock<(u64, u64)> = OnceLock::new();
+    *BOUNDING.get_or_init(read_bounding)
+}
+
+fn read_bounding() -> (u64, u64) {
     let (mut known, mut bounding) = (0, 0);
     for number in 0..c_ulong::from(NUMBERS) {
         match prctl(Step::Capabilities, libc::PR_CAPBSET_READ, number, 0) {

@@ -6,6 +6,7 @@
 mod error;
 
 pub mod cgroup;
+pub mod cgroup_namespace;
 pub mod confine;
 pub mod console;
 pub mod device;

@@ -36,7 +36,7 @@ pub const MAX_DESCRIPTORS: usize = 16;
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 
 /// The child is born in the cgroup given (clone(2)).
-const CLONE_INTO_CGROUP: u64 = 1 << 33;
+pub(crate) const CLONE_INTO_CGROUP: u64 = 1 << 33;
 
 /// Marks a range of descriptors close-on-exec (close_range(2), Linux 5.11).
 const CLOSE_RANGE_CLOEXEC: c_long = 4;
@@ -83,6 +83,8 @@ pub struct Spawn<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Its namespaces.
     pub namespaces: Namespaces,
+    /// The cgroup namespace that it enters (see [`crate::cgroup_namespace`]); `None`: the caller's.
+    pub cgroup_namespace: Option<BorrowedFd<'a>>,
     /// Its descriptors: the first becomes 0, and so on; no other is inherited. At most
     /// [`MAX_DESCRIPTORS`].
     pub descriptors: &'a [BorrowedFd<'a>],
@@ -132,6 +134,8 @@ pub enum Step {
     Prepare,
     /// `clone3`.
     Clone,
+    /// `setns` into the cgroup namespace.
+    CgroupNamespace,
     /// Putting descriptors in their places.
     Descriptors,
     /// `setsid`.
@@ -169,6 +173,7 @@ impl std::fmt::Display for Step {
         formatter.write_str(match self {
             Self::Prepare => "copy the new process's descriptors",
             Self::Clone => "create the process (clone3)",
+            Self::CgroupNamespace => "enter the cgroup namespace",
             Self::Descriptors => "put the new process's descriptors in place",
             Self::Session => "start a session",
             Self::Terminal => "make the terminal that of the session",
@@ -263,31 +268,47 @@ struct Plan<'a> {
     errno: c_int,
 }
 
-/// Makes the child with every signal blocked, so that no handler of the parent's runs in it.
+/// Makes the child.
 fn clone_vfork(plan: &mut Plan<'_>) -> Result<Child, Errno> {
-    // The ABI wants the stack aligned to 16 bytes, which is the alignment of `u128`.
-    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_SIZE / size_of::<u128>()];
-    let mut pidfd: c_int = -1;
     // SAFETY: all zero is a valid `clone_args`: every feature off (clone(2)).
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
-    arguments.flags =
-        u64::from(flags.unsigned_abs()) | CLONE_CLEAR_SIGHAND | plan.spawn.namespaces.flags();
-    arguments.pidfd = (&raw mut pidfd).addr() as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
-    arguments.stack = stack.as_mut_ptr().addr() as u64;
-    arguments.stack_size = STACK_SIZE as u64;
+    arguments.flags = plan.spawn.namespaces.flags();
     if let Some(cgroup) = plan.spawn.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
     }
+    // SAFETY: `run_child` never returns and only makes system calls. `plan` outlives the child's use of it:
+    // the child has executed or ended when this returns.
+    unsafe { vfork(arguments, run_child, ptr::from_mut(plan).cast()) }
+}
+
+/// Makes a child that shares this process's memory and calls `entry(data)` on a stack of its own, with
+/// every signal blocked, so that no handler of the parent's runs in it. The calling thread sleeps until the
+/// child has executed a program or has ended. The arguments' flags are added to those that this needs.
+///
+/// # Safety
+/// `entry` must not return, and do only what is allowed in memory shared with running threads: system calls
+/// that write no memory but `data`'s. `data` must live until this returns.
+pub(crate) unsafe fn vfork(
+    mut arguments: libc::clone_args,
+    entry: extern "C" fn(*mut c_void) -> !,
+    data: *mut c_void,
+) -> Result<Child, Errno> {
+    // The ABI wants the stack aligned to 16 bytes, which is the alignment of `u128`.
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_SIZE / size_of::<u128>()];
+    let mut pidfd: c_int = -1;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    arguments.flags |= u64::from(flags.unsigned_abs()) | CLONE_CLEAR_SIGHAND;
+    arguments.pidfd = (&raw mut pidfd).addr() as u64;
+    arguments.exit_signal = libc::SIGCHLD as u64;
+    arguments.stack = stack.as_mut_ptr().addr() as u64;
+    arguments.stack_size = STACK_SIZE as u64;
 
     let before = block_signals()?;
     // SAFETY: the stack is a live allocation of the size given, 16-byte aligned, and used by the
-    // child alone, which has executed or ended when this returns (CLONE_VFORK). `run_child` never
-    // returns and only makes system calls. `plan` outlives the call for the same reason.
-    let result =
-        unsafe { clone3_vfork(&raw const arguments, run_child, ptr::from_mut(plan).cast()) };
+    // child alone, which has executed or ended when this returns (CLONE_VFORK). The caller vouches for
+    // `entry` and `data`.
+    let result = unsafe { clone3_vfork(&raw const arguments, entry, data) };
     restore_signals(&before);
 
     let pid = match i32::try_from(result) {
@@ -356,6 +377,10 @@ extern "C" fn run_child(data: *mut c_void) -> ! {
 /// Answers only if a step fails.
 fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_int)> {
     let spawn = plan.spawn;
+    if let Some(namespace) = spawn.cgroup_namespace {
+        let arguments = [namespace.as_raw_fd().into(), libc::CLONE_NEWCGROUP.into(), 0];
+        system_call(Step::CgroupNamespace, libc::SYS_setns, arguments)?;
+    }
     for (target, source) in plan.sources.iter().enumerate() {
         system_call(Step::Descriptors, libc::SYS_dup3, [*source as c_long, target as c_long, 0])?;
     }
@@ -528,6 +553,7 @@ mod tests {
             environment: &[c"PATH=/usr/bin:/bin".into()],
             cgroup: None,
             namespaces: Namespaces::default(),
+            cgroup_namespace: None,
             descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
             terminal: false,
             directory: Some(c"/"),
@@ -633,6 +659,7 @@ mod tests {
             environment: &[c"PATH=/usr/bin:/bin".into()],
             cgroup: None,
             namespaces: Namespaces::default(),
+            cgroup_namespace: None,
             descriptors: &[],
             terminal: false,
             directory: None,

@@ -10,7 +10,6 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::process::PidfdGetfdFlags;
-use rustix::thread::UnshareFlags;
 
 use crate::error::Context;
 use crate::seqpacket::Line;
@@ -112,17 +111,6 @@ fn inherit(number: RawFd) -> Result<OwnedFd> {
         .context(|| format!("take over descriptor {number}"))?;
     // SAFETY: it is open, and nobody owns it: it was inherited, and `TAKEN` lets this happen once.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
-}
-
-/// Makes the cgroup that this process stands in the root of its cgroup namespace
-/// (cgroup_namespaces(7)).
-///
-/// # Errors
-/// What the kernel says.
-pub fn unshare_cgroup() -> Result<()> {
-    // SAFETY: only CLONE_FILES endangers Rust's view of descriptors, and it is not among the flags.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
-        .context(|| "unshare the cgroup namespace")
 }
 
 /// Keeps the mounts of this mount namespace from the one it was copied from; what is mounted there

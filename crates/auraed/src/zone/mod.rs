@@ -81,7 +81,7 @@ pub fn main() -> ExitCode {
 fn run(line: &Arc<Line>, stream: OwnedFd, cgroup: OwnedFd, door: Door) -> Result<(), String> {
     let config = receive_config(line)?;
     let cgroup = Cgroup::from_directory(cgroup, PathBuf::from(&config.cgroup_path));
-    setup::run(&config, &cgroup).map_err(|error| text(&error))?;
+    setup::run(&config).map_err(|error| text(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,56 +1,48 @@
 //! What a zone's daemon does to itself before it serves: a table, in reading order.
 
-use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::{Errno, Error, Result, process, zone};
 
 use super::inside;
 use super::protocol::Config;
-use crate::runtime::cells::DAEMON_LEAF;
 
 /// A step of the set-up.
 struct Step {
     /// Whether this zone needs it.
     wanted: fn(&Config) -> bool,
-    run: fn(&Config, &Cgroup) -> Result<()>,
+    run: fn(&Config) -> Result<()>,
 }
 
 /// The daemon reaches its cgroup by a descriptor from the mount namespace around, so that what is
 /// read-only here is not so for it.
 ///
-/// Mounts come after the cgroup namespace, whose view `/sys/fs/cgroup` then is, and that after the
-/// process stands in the zone's cgroup, where it was born. The leaf comes last: once controllers are
-/// enabled, no process may stand in the zone's cgroup itself.
+/// It was born where it stays: in its leaf, and in a cgroup namespace rooted at the zone's cgroup, whose
+/// view `/sys/fs/cgroup` becomes.
 const STEPS: &[Step] = &[
-    Step { wanted: always, run: |_, _| process::set_name(c"auraed") },
-    Step { wanted: |config| !config.isolate_process, run: |_, _| process::become_subreaper() },
-    Step { wanted: isolates_process, run: |config, _| zone::set_hostname(&config.name) },
-    Step { wanted: isolates_process, run: |_, _| zone::unshare_cgroup() },
-    Step { wanted: isolates_process, run: |_, _| zone::isolate_mounts() },
-    Step {
-        wanted: |config| config.api_socket,
-        run: |_, _| zone::make_directory(inside::DIRECTORY),
-    },
-    Step { wanted: |config| config.read_only_root, run: |_, _| zone::read_only("/") },
-    Step { wanted: |config| config.read_only_root, run: |_, _| own_directory("/dev/shm") },
-    Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/tmp") },
-    Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/var/tmp") },
-    Step { wanted: isolates_process, run: |_, _| zone::mount_proc() },
+    Step { wanted: always, run: |_| process::set_name(c"auraed") },
+    Step { wanted: |config| !config.isolate_process, run: |_| process::become_subreaper() },
+    Step { wanted: isolates_process, run: |config| zone::set_hostname(&config.name) },
+    Step { wanted: isolates_process, run: |_| zone::isolate_mounts() },
+    Step { wanted: |config| config.api_socket, run: |_| zone::make_directory(inside::DIRECTORY) },
+    Step { wanted: |config| config.read_only_root, run: |_| zone::read_only("/") },
+    Step { wanted: |config| config.read_only_root, run: |_| own_directory("/dev/shm") },
+    Step { wanted: |config| config.private_tmp, run: |_| own_directory("/tmp") },
+    Step { wanted: |config| config.private_tmp, run: |_| own_directory("/var/tmp") },
+    Step { wanted: isolates_process, run: |_| zone::mount_proc() },
     Step {
         wanted: |config| config.isolate_process && config.isolate_network,
-        run: |_, _| zone::mount_sys(),
+        run: |_| zone::mount_sys(),
     },
-    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys")) },
-    Step { wanted: isolates_process, run: |_, _| mount_cgroup() },
-    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
-    Step { wanted: masks, run: |_, _| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
-    Step { wanted: masks, run: |_, _| COVERED.iter().try_for_each(|path| cover(path)) },
+    Step { wanted: masks, run: |_| unless_unmounted(zone::read_only("/sys")) },
+    Step { wanted: isolates_process, run: |_| mount_cgroup() },
+    Step { wanted: masks, run: |_| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
+    Step { wanted: masks, run: |_| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
+    Step { wanted: masks, run: |_| COVERED.iter().try_for_each(|path| cover(path)) },
     Step {
         wanted: |config| config.api_socket,
-        run: |_, _| zone::mount_api_directory(inside::DIRECTORY),
+        run: |_| zone::mount_api_directory(inside::DIRECTORY),
     },
-    Step { wanted: |config| config.isolate_network, run: |_, _| zone::loopback_up() },
-    Step { wanted: always, run: |_, cgroup| enter_leaf(cgroup) },
-    Step { wanted: always, run: |_, _| protect_from_oom() },
+    Step { wanted: |config| config.isolate_network, run: |_| zone::loopback_up() },
+    Step { wanted: always, run: |_| protect_from_oom() },
 ];
 
 /// What of the kernel's own files is read-only in an isolated zone, beside all of `/sys`: what changes
@@ -75,9 +67,9 @@ const COVERED: &[&str] = &[
 ///
 /// # Errors
 /// The first step that the kernel refuses.
-pub(super) fn run(config: &Config, cgroup: &Cgroup) -> Result<()> {
+pub(super) fn run(config: &Config) -> Result<()> {
     let wanted = STEPS.iter().filter(|step| (step.wanted)(config));
-    wanted.into_iter().try_for_each(|step| (step.run)(config, cgroup))
+    wanted.into_iter().try_for_each(|step| (step.run)(config))
 }
 
 fn always(_config: &Config) -> bool {
@@ -130,12 +122,6 @@ fn mount_cgroup() -> Result<()> {
     }
     // There is no such directory: then there is no view of cgroups either.
     unless_missing(zone::mount_cgroup())
-}
-
-fn enter_leaf(cgroup: &Cgroup) -> Result<()> {
-    cgroup.create_child(DAEMON_LEAF)?.enter()?;
-    cgroup.enable_controllers()?;
-    Ok(())
 }
 
 /// Workloads go first. Without the capability for it (a daemon in a container) the score stays.

@@ -8,12 +8,13 @@ use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::confine::Confinement;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError};
-use aurae_kernel::{Errno, readiness};
+use aurae_kernel::{Errno, cgroup_namespace, readiness};
 use aurae_model::{CellName, CellPath};
 use prost::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::DAEMON_LEAF;
 use super::connection::{Connection, Reached};
 use super::errors::AllocateError;
 use super::handle::{CellSpec, Cells, CellsSettings};
@@ -96,7 +97,7 @@ async fn populate(
     let birth = Birth {
         reaper: cells.shared.reaper.clone(),
         image: clone_fd(&settings.image)?,
-        cgroup: clone_fd(cgroup)?,
+        cgroup: cgroup.try_clone()?,
         line: zone_line,
         stream: zone_stream,
         namespaces: Namespaces { process, network },
@@ -107,7 +108,7 @@ async fn populate(
         let (_child, exit) = on_thread(move || birth.give())
             .await
             .ok_or_else(|| not_ready(path, "its start panicked".into()))?
-            .map_err(|source| AllocateError::Spawn { cell: path.clone(), source })?;
+            .map_err(|error| error.of(path))?;
         let version = await_ready(path, &line).await?;
         Standing::Live.note(cgroup)?;
         Ok::<_, AllocateError>((exit, version))
@@ -141,31 +142,62 @@ fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &C
 struct Birth {
     reaper: Reaper,
     image: OwnedFd,
-    cgroup: OwnedFd,
+    cgroup: Cgroup,
     line: Line,
     stream: OwnedFd,
     namespaces: Namespaces,
     name: CellName,
 }
 
+/// Why no daemon was born.
+enum Stillbirth {
+    Kernel(aurae_kernel::Error),
+    Spawn(SpawnError),
+}
+
+impl Stillbirth {
+    fn of(self, cell: &CellPath) -> AllocateError {
+        match self {
+            Self::Kernel(error) => error.into(),
+            Self::Spawn(source) => AllocateError::Spawn { cell: cell.clone(), source },
+        }
+    }
+}
+
+impl From<aurae_kernel::Error> for Stillbirth {
+    fn from(error: aurae_kernel::Error) -> Self {
+        Self::Kernel(error)
+    }
+}
+
 impl Birth {
     /// Its descriptors are those that `aurae_kernel::zone` numbers: 3 the line, 4 the stream, 5 the
     /// cgroup. Its environment is empty: what it needs is in its configuration.
-    fn give(self) -> Result<(Child, ExitReceiver), SpawnError> {
+    ///
+    /// It is born in its leaf, in the cgroup namespace that is rooted above, below controllers that are
+    /// enabled: no process is moved, for which the kernel would wait (see `cgroup_namespace`).
+    fn give(self) -> Result<(Child, ExitReceiver), Stillbirth> {
+        let cgroup_namespace = match self.namespaces.process {
+            true => Some(cgroup_namespace::rooted_at(self.cgroup.as_fd())?),
+            false => None,
+        };
+        let leaf = self.cgroup.create_child(DAEMON_LEAF)?;
+        self.cgroup.enable_controllers()?;
         let null = rustix::fs::open(
             "/dev/null",
             rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )
-        .map_err(|errno| SpawnError { step: aurae_kernel::spawn::Step::Prepare, errno })?;
+        .map_err(|errno| aurae_kernel::Error::new("open /dev/null", errno))?;
         let name = CString::new(self.name.as_str()).unwrap_or_default();
         let stderr = rustix::stdio::stderr();
         let spawn = Spawn {
             image: Image::Descriptor(self.image.as_fd()),
             arguments: &[c"auraed".into(), c"--nested".into(), name],
             environment: &[],
-            cgroup: Some(self.cgroup.as_fd()),
+            cgroup: Some(leaf.as_fd()),
             namespaces: self.namespaces,
+            cgroup_namespace: cgroup_namespace.as_ref().map(AsFd::as_fd),
             descriptors: &[
                 null.as_fd(),
                 stderr,
@@ -182,7 +214,7 @@ impl Birth {
             open_files: None,
             confinement: Confinement::default(),
         };
-        self.reaper.spawn(&spawn)
+        self.reaper.spawn(&spawn).map_err(Stillbirth::Spawn)
     }
 }
 

@@ -145,6 +145,7 @@ impl Commands {
             environment: &program.environment,
             cgroup: Some(leaf.cgroup.as_fd()),
             namespaces: Namespaces::default(),
+            cgroup_namespace: None,
             descriptors: &ends.descriptors(),
             terminal: command.terminal.is_some(),
             directory: Some(&program.directory),

@@ -104,6 +104,7 @@ impl Launcher {
             environment: &program.environment,
             cgroup: Some(leaf.cgroup.as_fd()),
             namespaces: Namespaces::default(),
+            cgroup_namespace: None,
             descriptors: &ends.descriptors(),
             terminal: executable.terminal.is_some(),
             directory: Some(&program.directory),

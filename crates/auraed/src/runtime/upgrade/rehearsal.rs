@@ -209,6 +209,7 @@ impl Actor {
             environment: &self.environment,
             cgroup: self.cgroup.as_ref().map(AsFd::as_fd),
             namespaces: Namespaces::default(),
+            cgroup_namespace: None,
             descriptors: &[null.as_fd(), out.as_fd(), err.as_fd()],
             directory: None,
             uid: None,
