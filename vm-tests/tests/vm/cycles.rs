@@ -5,11 +5,15 @@ use vm_tests::{Api, Node, cell, eventually, soon, times};
 
 /// How many cells come and go.
 const CYCLES: u32 = 1000;
-/// From which one on memory is compared: before, caches and pools fill.
-const SETTLED: u32 = 200;
+/// From which one on memory is compared: before, caches, pools and the 2,048 changes that are kept fill.
+const SETTLED: u32 = 520;
 /// The same for trees, which take longer.
 const TREE_CYCLES: u32 = 150;
 const TREE_SETTLED: u32 = 50;
+/// So many calls fill what is kept of the records of calls: 4 MiB, at 350 bytes or more each.
+const RECORDS: u32 = 12_000;
+/// How many of these calls are made at once.
+const AT_ONCE: u32 = 50;
 /// By how much the daemon's private memory may have grown from [`SETTLED`] to the end, in KiB.
 const GROWTH_LIMIT_KIB: u64 = 1024;
 /// How many cells are alive while the memory of an idle one is measured.
@@ -77,9 +81,18 @@ async fn cycles_over_a_tree_leave_nothing_behind() {
     nothing_is_left_after(times("AURAE_CYCLES", TREE_CYCLES), TREE_SETTLED, tree_cycle).await;
 }
 
+/// Fills what the node keeps of the records of calls, which grows to its bound and no further.
+async fn fill_records(api: &Api) {
+    for _ in 0..RECORDS / AT_ONCE {
+        let calls = (0..AT_ONCE).map(|_| async { assert!(api.is_there().await) });
+        soon("calls", futures_util::future::join_all(calls)).await;
+    }
+}
+
 async fn nothing_is_left_after(cycles: u32, settled: u32, cycle: impl AsyncFn(&Api)) {
     let node = Node::alone().await;
     let api = node.api().await;
+    fill_records(&api).await;
     for _ in 0..settled {
         soon("a cycle", cycle(&api)).await;
     }
