@@ -3,7 +3,7 @@
 
 XTASK = cargo run --quiet --release --locked --package xtask --
 
-.PHONY: help demo test soak node build lint audit
+.PHONY: help demo test bench soak node build lint audit
 .DEFAULT_GOAL := help
 
 help: ## Shows the targets
@@ -14,6 +14,9 @@ demo: ## Builds, boots a node in QEMU, runs examples/hello.ts against it, powers
 
 test: ## Runs every test that this machine can run; ends with one line of counts
 	@$(XTASK) test
+
+bench: ## Measures a node beside crun, runc and systemd in a virtual machine; HOST=1: on this machine itself
+	@$(XTASK) bench $(if $(HOST),--host)
 
 soak: ## Does what adds up for an hour or two: 10,000 cycles, 500 kills, 50 upgrades
 	@$(XTASK) test setup build

@@ -4,10 +4,12 @@
 //!   are installed from.
 //! - [`testbed`]: a kernel, an initramfs, a machine, a node. `vm-tests` boots its nodes with it too.
 //! - [`suite`]: `make test`, step by step, down to its last line.
+//! - [`bench`]: `make bench`, a node beside its peers.
 //! - [`build`]: `make build`; [`demo`]: `make demo`; [`codegen`]: the TypeScript SDK's messages.
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod build;
 pub mod codegen;
 pub mod debian;

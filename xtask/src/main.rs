@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::testbed::fleet::{self, DEFAULT_NAME, Up};
 use xtask::workspace::Workspace;
-use xtask::{build, codegen, demo, suite};
+use xtask::{bench, build, codegen, demo, suite};
 
 /// The repository's tasks.
 #[derive(Parser)]
@@ -20,6 +20,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measures a node beside container runtimes and systemd, and writes target/bench/report.md.
+    Bench(BenchArguments),
     /// Builds the binary that ships.
     Build,
     /// Boots a node, runs examples/hello.ts against it, powers it off.
@@ -37,6 +39,17 @@ enum Task {
     /// Nodes in QEMU.
     #[command(subcommand)]
     Node(NodeTask),
+}
+
+#[derive(Args)]
+struct BenchArguments {
+    /// Measures on this machine itself, as root, and not in a virtual one.
+    #[arg(long)]
+    host: bool,
+    /// Measures these groups of figures alone: zone, cycle, start, rpc, logs, many, memory, scale,
+    /// fleet. May be given more than once.
+    #[arg(long, value_name = "GROUP")]
+    only: Vec<String>,
 }
 
 #[derive(Args)]
@@ -100,6 +113,9 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
+        Task::Bench(BenchArguments { host, only }) => {
+            bench::run(&workspace, &bench::Wanted { host, only })?
+        }
         Task::Build => build::shipped(&workspace)?,
         Task::Codegen { check } => codegen::run(workspace.root(), check)?,
         Task::Demo => demo::run(&workspace)?,

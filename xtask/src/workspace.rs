@@ -66,6 +66,11 @@ impl Workspace {
         self.target.join("nodes")
     }
 
+    /// Where the bench writes its report.
+    pub fn bench(&self) -> PathBuf {
+        self.target.join("bench")
+    }
+
     /// Keeps other tasks from preparing the same things until the result is dropped.
     ///
     /// # Errors

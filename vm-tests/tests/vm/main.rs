@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod copies;
+mod costs;
 mod cycles;
 mod escape;
 mod executables;

@@ -4,6 +4,7 @@
 //! A [`Step`] counts what it finds in the [`Tally`]; a step that breaks off counts as a failure. What
 //! this machine cannot do is skipped with the reason, and is never counted as passed.
 
+mod bench;
 mod binary;
 mod checks;
 mod examples;
@@ -26,6 +27,7 @@ use crate::testbed::kernel::{self, Kernel};
 use crate::tools;
 use crate::workspace::Workspace;
 use libtest::Suites;
+pub(crate) use runtimes::Runtimes;
 use tally::Tally;
 
 /// What the steps share.
@@ -50,7 +52,7 @@ struct Step {
 }
 
 /// In the order in which they run: what fails fast comes first, what needs a node last.
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step { name: "setup", what: "gets QEMU, a kernel and BusyBox", run: set_up },
     Step { name: "fmt", what: "checks the formatting", run: checks::fmt },
     Step { name: "clippy", what: "runs clippy; warnings are errors", run: checks::clippy },
@@ -66,6 +68,7 @@ const STEPS: [Step; 10] = [
         what: "compares the start of auraescript and of deno",
         run: script::compare_start,
     },
+    Step { name: "bench", what: "measures every figure of the bench a few times", run: bench::run },
     Step { name: "vm", what: "runs the tests that boot nodes", run: vm },
     Step {
         name: "examples",

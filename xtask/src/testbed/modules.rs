@@ -52,14 +52,32 @@ impl Modules {
     /// # Errors
     /// When the directory cannot be read, or a module has a dependency that is not there.
     pub fn collect(directory: &Path) -> Result<Self> {
+        Self::named(directory, &WANTED.map(|(name, _)| name))
+    }
+
+    /// Collects modules by their names, as [`Self::collect`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn named(directory: &Path, names: &[&str]) -> Result<Self> {
         let files = find_modules(directory)?;
         let mut modules = Self::default();
-        for (name, _) in WANTED {
-            if files.contains_key(name) {
+        for name in names {
+            if files.contains_key(*name) {
                 modules.add(name, directory, &files)?;
             }
         }
         Ok(modules)
+    }
+
+    /// The modules, each behind those that it needs.
+    pub fn in_order(&self) -> Vec<&Module> {
+        let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+        for name in self.by_name.keys() {
+            self.visit(name, &mut seen, &mut order);
+        }
+        let at = |path: &String| self.by_name.values().find(|module| module.path == *path);
+        order.iter().filter_map(at).collect()
     }
 
     /// The modules, in the order of their names.

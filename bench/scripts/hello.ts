@@ -1,0 +1,2 @@
+const name: string = "node";
+console.log(`hello, ${name}`);

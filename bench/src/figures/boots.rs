@@ -1,0 +1,132 @@
+//! Process 1, from its first instruction to a machine that can be used.
+//!
+//! A machine has one, so each boot is a machine of its own: [`look`] runs in it last, and tells in one line
+//! what [`boots`] makes a figure of.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+use crate::process::output;
+use crate::report::{Figure, Side, Unit};
+
+/// A boot, as it was seen from inside.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    /// Who is process 1.
+    pub(crate) init: String,
+    /// From the kernel's start of process 1 until the machine can be used, in seconds.
+    pub(crate) ready: f64,
+    /// The CPU time of process 1 itself until then (its children's is not in it), in seconds.
+    pub(crate) cpu: f64,
+    /// Its page faults.
+    pub(crate) faults: u64,
+}
+
+/// Looks at the machine that this runs on: it can be used now, or since a time of this day in UTC.
+pub(crate) fn look(init: &str, ready: Option<&str>) -> Result<Boot> {
+    let now = clock(ClockId::Boottime);
+    let now = match ready {
+        Some(ready) => now - (clock(ClockId::Realtime) - time_of_day(ready)?).rem_euclid(DAY),
+        None => now,
+    };
+    let stat = fs::read_to_string("/proc/1/stat").context("failed to read /proc/1/stat")?;
+    // After the name, which may have spaces: proc_pid_stat(5).
+    let fields: Vec<u64> = stat
+        .rsplit(')')
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(|field| field.parse().unwrap_or_default())
+        .collect();
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or_default();
+    let (faults, ticks) = (field(10) + field(12), field(14) + field(15));
+    let log = output(&mut Command::new("dmesg"))?;
+    let started = log
+        .lines()
+        .rfind(|line| line.contains("as init process"))
+        .and_then(|line| line.split(['[', ']']).nth(1)?.trim().parse::<f64>().ok())
+        .context("the kernel's log does not say when it started process 1")?;
+    Ok(Boot { init: init.to_owned(), ready: now - started, cpu: ticks as f64 / 100.0, faults })
+}
+
+const DAY: f64 = 86_400.0;
+
+fn clock(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Hours, minutes and seconds, in seconds.
+fn time_of_day(text: &str) -> Result<f64> {
+    let parts: Vec<f64> = text
+        .split(':')
+        .map(|part| part.parse().with_context(|| format!("`{text}` is no time")))
+        .collect::<Result<_>>()?;
+    let [hours, minutes, seconds] = parts[..] else { bail!("`{text}` is no time") };
+    Ok(hours * 3600.0 + minutes * 60.0 + seconds)
+}
+
+/// The figures of boots.
+pub(crate) fn boots(boots: &[Boot]) -> Vec<Figure> {
+    type Of = fn(&Boot) -> f64;
+    let figures: [(&str, &str, Unit, &str, Of); 3] = [
+        (
+            "pid1",
+            "Process 1: from its start to a machine that can be used",
+            Unit::Seconds,
+            "From the kernel's line that it runs process 1 until the machine can be used: when its API listens (auraed, which waits for its address by DHCP before),  a program after multi-user.target is started (systemd), the last line of inittab is (BusyBox). A value is a boot.",
+            |boot| boot.ready,
+        ),
+        (
+            "pid1-cpu",
+            "Process 1: its own CPU time until then",
+            Unit::Seconds,
+            "User and system time of process 1 alone, in hundredths of a second: without that of the processes that it started.",
+            |boot| boot.cpu,
+        ),
+        (
+            "pid1-faults",
+            "Process 1: its page faults until then",
+            Unit::Count,
+            "Minor and major faults of process 1 alone.",
+            |boot| boot.faults as f64,
+        ),
+    ];
+    figures
+        .into_iter()
+        .map(|(id, title, unit, what, of)| {
+            let mut figure = Figure::new(id, title, unit, what);
+            for (init, ours) in [("auraed", true), ("systemd", false), ("BusyBox init", false)] {
+                let of_init = boots.iter().filter(|boot| boot.init == init);
+                let values = of_init.map(of).collect();
+                figure.sides.push(Side { values, ..Side::new(init, ours) });
+            }
+            if id == "pid1-cpu" { figure.at_most("auraed", 0.1) } else { figure }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_day_is_read() -> Result<()> {
+        assert_eq!(time_of_day("01:02:03.5")?, 3723.5);
+        assert!(time_of_day("soon").is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn boots_become_a_side_an_init() {
+        let boot = |init: &str, ready| Boot { init: init.into(), ready, cpu: 0.05, faults: 9 };
+        let figures = boots(&[boot("auraed", 0.2), boot("systemd", 2.0), boot("auraed", 0.3)]);
+        assert_eq!(figures[0].side("auraed").map(|side| side.values.len()), Some(2));
+        assert_eq!(figures[0].side("systemd").and_then(|side| side.values.median()), Some(2.0));
+        assert_eq!(figures[2].side("BusyBox init").map(|side| side.values.len()), Some(0));
+    }
+}
