@@ -19,6 +19,7 @@ mod tls;
 
 pub use limits::*;
 pub use listen::{Address, BadAddress, ListenError, Listener, SocketFile};
+pub(crate) use tls::{MAX_FILE_BYTES, MAX_LIST_BYTES, bundles_in};
 pub use tls::{Svid, Tls, TlsError, TlsFiles};
 
 use std::io;
