@@ -171,6 +171,16 @@ pub fn make_directory(directory: &str) -> Result<()> {
         .map_err(|error| Error::from_io(format!("make {directory}"), &error))
 }
 
+/// Mounts terminals of this mount namespace's own on `/dev/pts`.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where there is no such directory.
+pub fn mount_terminals() -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount("devpts", "/dev/pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")
+        .context(|| "mount /dev/pts")
+}
+
 /// Mounts an empty file system for the socket of the zone's API, in this mount namespace.
 ///
 /// # Errors

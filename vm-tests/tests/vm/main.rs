@@ -25,5 +25,6 @@ mod sessions;
 mod tls;
 mod update;
 mod upgrade;
+mod users;
 mod watch;
 mod zones;

@@ -34,6 +34,11 @@ const STEPS: &[Step] = &[
     Step { wanted: |config| config.read_only_root, run: |_, _| own_directory("/dev/shm") },
     Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/tmp") },
     Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/var/tmp") },
+    // Those of the node are owned by a group that the zone does not have.
+    Step {
+        wanted: |config| config.users().is_some(),
+        run: |_, _| unless_missing(zone::mount_terminals()),
+    },
     Step { wanted: isolates_process, run: |_, _| zone::mount_proc() },
     Step {
         wanted: |config| config.isolate_process && config.isolate_network,
@@ -84,7 +89,8 @@ fn always(_config: &Config) -> bool {
     true
 }
 
-fn masks(config: &Config) -> bool {
+/// Whether parts of `/proc` and `/sys` are covered.
+pub(super) fn masks(config: &Config) -> bool {
     config.isolate_process && !config.unmasked_paths
 }
 
@@ -128,8 +134,16 @@ fn mount_cgroup() -> Result<()> {
         Err(Error { errno: Errno::INVAL | Errno::NOENT, .. }) => {}
         outcome => outcome?,
     }
+    let mounted = match zone::mount_cgroup() {
+        // In a user namespace what came in from outside cannot be taken off. It can be covered.
+        Err(Error { errno: Errno::BUSY, .. }) => {
+            zone::cover("/sys/fs/cgroup")?;
+            zone::mount_cgroup()
+        }
+        mounted => mounted,
+    };
     // There is no such directory: then there is no view of cgroups either.
-    unless_missing(zone::mount_cgroup())
+    unless_missing(mounted)
 }
 
 fn enter_leaf(cgroup: &Cgroup) -> Result<()> {

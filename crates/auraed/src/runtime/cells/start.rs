@@ -8,19 +8,22 @@ use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::confine::Confinement;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError};
+use aurae_kernel::users::IdMap;
 use aurae_kernel::{Errno, readiness};
-use aurae_model::{CellName, CellPath};
+use aurae_model::{CellName, CellPath, IdRange};
 use prost::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::connection::{Connection, Reached};
 use super::errors::AllocateError;
-use super::handle::{CellSpec, Cells, CellsSettings};
+use super::handle::{CellSpec, Cells, CellsSettings, Nesting};
 use super::limits;
 use super::notes::{self, Standing, Traits};
 use super::runner::{Daemon, End};
 use crate::runtime::cgroup::Watched;
+use crate::runtime::confine;
+use crate::runtime::executables::WORKLOAD_OOM_SCORE;
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 use crate::runtime::thread::on_thread;
 use crate::zone::line::receive;
@@ -42,12 +45,23 @@ pub(super) struct Making {
 
 /// Makes the cell's cgroup and starts its daemon. On any error nothing is left.
 pub(super) async fn start(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
+    permit(cells, spec)?;
     let parent = &cells.shared.settings.cgroup;
     let mark = notes::Making::of(&spec.name);
     mark.note(parent)?;
     let made = make(cells, spec).await;
     mark.take_back(parent);
     made
+}
+
+/// Whether the zone around can have such a cell.
+fn permit(cells: &Cells, spec: &CellSpec) -> Result<(), AllocateError> {
+    let path = || cells.path_of(&spec.name);
+    match cells.shared.settings.nesting {
+        Nesting::None => Err(AllocateError::InUserNamespace(path())),
+        Nesting::NoUsers if spec.traits.users.is_some() => Err(AllocateError::Covered(path())),
+        Nesting::All | Nesting::NoUsers => Ok(()),
+    }
 }
 
 async fn make(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
@@ -83,6 +97,12 @@ async fn populate(
     spec.traits.note(cgroup)?;
     let own_cgroup = cgroup.try_clone()?;
     limits::apply(&spec.limits, cgroup, &settings.cgroup)?;
+    if let Some(users) = spec.traits.users {
+        // In its user namespace the zone's daemon may do neither.
+        cgroup.delegate(users.first())?;
+        confine::hold_usual(cgroup)
+            .map_err(|source| AllocateError::Devices { cell: path.clone(), source })?;
+    }
     let watched = Watched::new(cgroup)?;
     let (line, zone_line) = Line::pair()?;
     line.send(&config(settings, path, spec, cgroup).encode_to_vec(), None)?;
@@ -92,14 +112,15 @@ async fn populate(
     let line = readiness::register(line, Interest::READABLE)
         .map_err(|error| io_failed("poll a zone's line", &error))?;
 
-    let Traits { isolate_process: process, isolate_network: network, .. } = spec.traits;
+    let Traits { isolate_process: process, isolate_network: network, users, .. } = spec.traits;
+    let users = users.map(|users| IdMap { first: users.first(), count: users.count() });
     let birth = Birth {
         reaper: cells.shared.reaper.clone(),
         image: clone_fd(&settings.image)?,
         cgroup: clone_fd(cgroup)?,
         line: zone_line,
         stream: zone_stream,
-        namespaces: Namespaces { process, network },
+        namespaces: Namespaces { process, network, users },
         name: spec.name.clone(),
     };
     let ready = async {
@@ -134,6 +155,8 @@ fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &C
         read_only_root: spec.traits.read_only_root,
         private_tmp: spec.traits.private_tmp,
         unmasked_paths: spec.traits.unmasked_paths,
+        users_first: spec.traits.users.map_or(0, IdRange::first),
+        users_count: spec.traits.users.map_or(0, IdRange::count),
     }
 }
 
@@ -178,7 +201,9 @@ impl Birth {
             directory: Some(c"/"),
             uid: None,
             gid: None,
-            oom_score: None,
+            // What it has in a user namespace it cannot set back for its workloads, which would keep the
+            // right to it: there it is protected no more than they are.
+            oom_score: self.namespaces.users.map(|_| WORKLOAD_OOM_SCORE),
             open_files: None,
             confinement: Confinement::default(),
         };
