@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use aurae_client::Identity;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -28,18 +29,26 @@ pub struct Issued {
     pub usages: Vec<ExtendedKeyUsagePurpose>,
     /// The trust domain of its SPIFFE ID.
     pub trust_domain: &'static str,
+    /// What the path of its SPIFFE ID begins with: a role, or a team.
+    pub group: &'static str,
 }
 
 impl Default for Issued {
-    /// Valid from yesterday to tomorrow, without extended key usage.
+    /// An admin's, valid from yesterday to tomorrow, without extended key usage.
     fn default() -> Self {
         let now = OffsetDateTime::now_utc();
         let (not_before, not_after) = (now - DAY, now + DAY);
-        Self { not_before, not_after, usages: Vec::new(), trust_domain: "aurae.local" }
+        let (trust_domain, group) = ("aurae.local", "admin");
+        Self { not_before, not_after, usages: Vec::new(), trust_domain, group }
     }
 }
 
 impl Issued {
+    /// Of somebody of that role, or team.
+    pub fn of(group: &'static str) -> Self {
+        Self { group, ..Self::default() }
+    }
+
     /// Valid until three hours ago, and a minute so that it stays three.
     pub fn expired() -> Self {
         let now = OffsetDateTime::now_utc();
@@ -102,22 +111,56 @@ impl Certificates {
     /// A client with a certificate like this.
     pub fn client(&self, name: &str, like: &Issued) -> Identity {
         let mut params = checked(CertificateParams::new(Vec::new()));
-        let id = checked(format!("spiffe://{}/admin/{name}", like.trust_domain).try_into());
+        let Issued { trust_domain, group, .. } = like;
+        let id = checked(format!("spiffe://{trust_domain}/{group}/{name}").try_into());
         params.subject_alt_names = vec![SanType::URI(id)];
         params.not_before = like.not_before;
         params.not_after = like.not_after;
         params.extended_key_usages.clone_from(&like.usages);
         let key = checked(KeyPair::generate());
+        params.serial_number = Some(serial(&key));
         let certificate = checked(params.signed_by(&key, &self.issuer));
         let identity = Identity {
             ca_crt: self.node_ca.clone(),
             client_crt: self.directory.join(format!("{name}.crt")),
-            client_key: self.directory.join(format!("{name}.key")),
+            client_key: self.key(name),
         };
         checked(fs::write(&identity.client_crt, certificate.pem()));
         checked(fs::write(&identity.client_key, key.serialize_pem()));
         identity
     }
+
+    /// The list by which the authority has revoked a client's certificate, PEM.
+    pub fn revoke(&self, name: &str) -> String {
+        let key = checked(KeyPair::from_pem(&checked(fs::read_to_string(self.key(name)))));
+        let now = OffsetDateTime::now_utc();
+        let revoked = RevokedCertParams {
+            serial_number: serial(&key),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: now - DAY,
+            next_update: now + DAY,
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        checked(checked(list.signed_by(&self.issuer)).pem())
+    }
+
+    fn key(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.key"))
+    }
+}
+
+/// Of the certificate of a key: it has one only. The first byte of a public key says its form, so that
+/// the number is not negative.
+fn serial(key: &KeyPair) -> SerialNumber {
+    const BYTES: usize = 16;
+    SerialNumber::from_slice(&key.public_key_raw()[..BYTES])
 }
 
 #[track_caller]

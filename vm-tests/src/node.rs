@@ -11,6 +11,7 @@ use tokio::sync::{
     OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore, SemaphorePermit,
 };
 use xtask::testbed::node::{Node as BedNode, Options};
+use xtask::testbed::pki::Pki;
 use xtask::testbed::qemu::Lifetime;
 use xtask::workspace::Workspace;
 
@@ -103,6 +104,16 @@ impl Node {
     pub async fn api_as(&self, identity: Identity) -> Result<Api, aurae_client::ConnectError> {
         let node = aurae_client::Node::new("node", self.address(), identity);
         aurae_client::Client::connect(&node).await.map(Api::new)
+    }
+
+    /// Who the tests are to every node.
+    pub fn testbed_identity() -> Identity {
+        let pki = checked(Pki::ensure(&checked(Workspace::find())));
+        Identity {
+            ca_crt: pki.file("ca.crt"),
+            client_crt: pki.client_crt(),
+            client_key: pki.client_key(),
+        }
     }
 
     /// Who the tests are to the node.

@@ -23,6 +23,9 @@ pub const QEMU: Need = Need { program: "qemu-system-x86_64", package: "qemu-syst
 /// What compiling needs beside Rust.
 pub const C_COMPILER: Need = Need { program: "cc", package: "build-essential" };
 
+/// What makes a config disk.
+pub const MKE2FS: Need = Need { program: "mke2fs", package: "e2fsprogs" };
+
 /// Sees to it that programs are installed.
 ///
 /// # Errors

@@ -179,7 +179,7 @@ impl Reply for StartError {
             Self::TooMany(_) => Code::ResourceExhausted,
             Self::Program { errno, .. } => program_code(*errno),
             Self::Cgroup(error) => error.code(),
-            Self::Stdio { source, .. } => source.code(),
+            Self::Stdio { source, .. } => stdio_code(source),
             Self::Confine { source, .. } => source.code(),
             Self::Spawn { source, .. } => spawn_code(source),
         }
@@ -193,6 +193,7 @@ impl Reply for CommandError {
             Self::Frozen(frozen) => frozen.code(),
             Self::TooMany => Code::ResourceExhausted,
             Self::Program { errno, .. } => program_code(*errno),
+            Self::Stdio(source) => stdio_code(source),
             Self::Kernel(error) => error.code(),
             Self::Confine(error) => error.code(),
             Self::Spawn { source, .. } => spawn_code(source),
@@ -203,11 +204,19 @@ impl Reply for CommandError {
 impl Reply for ConfineError {
     fn code(&self) -> Code {
         match self {
-            Self::Device(_) => Code::FailedPrecondition,
+            Self::Device(_) | Self::Given => Code::FailedPrecondition,
             Self::Landlock(error) if error.errno == Errno::NOSYS => Code::Unimplemented,
             Self::Landlock(error) => file_code(error.errno),
             Self::Policy(error) => error.code(),
         }
+    }
+}
+
+fn stdio_code(error: &aurae_kernel::Error) -> Code {
+    match error.errno {
+        // Its owner is not mapped in the user namespace (chown(2)).
+        Errno::INVAL => Code::FailedPrecondition,
+        _ => error.code(),
     }
 }
 
@@ -300,7 +309,10 @@ impl Reply for AllocateError {
         match self {
             Self::Exists(_) => Code::AlreadyExists,
             Self::Freeing(_) => Code::Aborted,
-            Self::TooDeep(_) => Code::FailedPrecondition,
+            Self::TooDeep(_) | Self::InUserNamespace(_) | Self::Covered(_) => {
+                Code::FailedPrecondition
+            }
+            Self::Devices { source, .. } => source.code(),
             Self::TooMany(_) | Self::OutOfMemory(_) => Code::ResourceExhausted,
             Self::Closing(_) => Code::Unavailable,
             Self::Reach(error) => error.code(),

@@ -96,14 +96,14 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk-EEAAIGUQ.js"),
     },
     Embedded {
-        name: "aurae:sdk-GRIE5MEA",
-        alias: None,
-        code: include_str!("modules/sdk-GRIE5MEA.js"),
-    },
-    Embedded {
         name: "aurae:sdk-HCPJ7Q2E",
         alias: None,
         code: include_str!("modules/sdk-HCPJ7Q2E.js"),
+    },
+    Embedded {
+        name: "aurae:sdk-ITA5NPPQ",
+        alias: None,
+        code: include_str!("modules/sdk-ITA5NPPQ.js"),
     },
     Embedded {
         name: "aurae:sdk-TOPAGKTT",

@@ -224,7 +224,10 @@ fn a_team_does_everything_below_its_cell_by_one_line() {
 
 fn allocate(policies: &Arc<Policies>, isolated: bool, max: Option<i64>) -> bool {
     let memory = Some(wire::MemoryController { max, ..Default::default() });
-    let cell = wire::Cell { isolate_process: isolated, memory, ..Default::default() };
+    allocate_cell(policies, wire::Cell { isolate_process: isolated, memory, ..Default::default() })
+}
+
+fn allocate_cell(policies: &Arc<Policies>, cell: wire::Cell) -> bool {
     let message = wire::CellServiceAllocateRequest { cell: Some(cell) }.encode_to_vec();
     let method = contract().action("cells.Allocate").unwrap();
     let message = DynamicMessage::decode(method.request().unwrap().clone(), message.as_slice());
@@ -247,6 +250,21 @@ fn only_isolated_cells_of_at_most_a_gibibyte_is_one_line() {
     let method = |action| contract().action(action).unwrap();
     assert!(policies.looks_at_request(method("cells.Allocate")));
     assert!(!policies.looks_at_request(method("cells.Free")));
+}
+
+#[test]
+fn only_cells_with_their_own_users_is_one_line() {
+    let policies = policies(
+        "permit (principal, action == Action::\"cells.Allocate\", resource) when \
+         { context has cell.user_namespace && !context.cell.user_namespace.allow_system_ids };",
+    );
+    let allocate = |users| {
+        allocate_cell(&policies, wire::Cell { user_namespace: users, ..Default::default() })
+    };
+    let users = wire::UserNamespace::default();
+    assert!(allocate(Some(users)));
+    assert!(!allocate(Some(wire::UserNamespace { allow_system_ids: true, ..users })));
+    assert!(!allocate(None));
 }
 
 #[test]

@@ -9,10 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, XattrFlags, mkdirat, openat, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, XattrFlags, chownat, mkdirat, openat, unlinkat,
 };
 use rustix::io::Errno;
-use rustix::process::Pid;
+use rustix::process::{Gid, Pid, Uid};
 
 use crate::error::Context;
 use crate::{Error, Result};
@@ -22,6 +22,9 @@ const REMOVE_TRIES: usize = 64;
 
 /// Files of a cgroup are small: one read of this many bytes takes nearly all of them.
 const READ_CHUNK: usize = 4096;
+
+/// What belongs to whom a cgroup is given to: its directory, and what moves processes and controllers.
+const DELEGATED: [&str; 4] = [".", "cgroup.procs", "cgroup.threads", "cgroup.subtree_control"];
 
 /// No note is longer; a longer one is an error for whoever reads it (`ERANGE`).
 const MAX_NOTE: usize = 1024;
@@ -176,6 +179,21 @@ impl Cgroup {
         let opened = openat(&self.directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
             .context(operation)?;
         rustix::io::write(&opened, value.as_bytes()).context(operation)?;
+        Ok(())
+    }
+
+    /// Gives the cgroup to a user and the group of the same number: they may make children, move processes
+    /// among them and enable controllers, and change no limit of its own (`Delegation` in the document
+    /// above).
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn delegate(&self, id: u32) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+        for file in DELEGATED {
+            chownat(&self.directory, file, Some(uid), Some(gid), AtFlags::empty())
+                .context(|| format!("give away {}", self.path.join(file).display()))?;
+        }
         Ok(())
     }
 

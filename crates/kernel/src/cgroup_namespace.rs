@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::process::reap;
-use crate::spawn::{CLONE_INTO_CGROUP, last_errno, vfork};
+use crate::spawn::{CLONE_INTO_CGROUP, child, last_errno};
 use crate::{Error, Result};
 
 /// What the child leaves behind.
@@ -30,13 +30,14 @@ pub fn rooted_at(cgroup: BorrowedFd<'_>) -> Result<OwnedFd> {
     let failed = |errno| Error::new("make a cgroup namespace", errno);
     // SAFETY: all zero is a valid `clone_args`: every feature off (clone(2)).
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = u64::from(libc::CLONE_FILES.unsigned_abs()) | CLONE_INTO_CGROUP;
+    let flags = libc::CLONE_FILES | libc::CLONE_VFORK;
+    arguments.flags = u64::from(flags.unsigned_abs()) | CLONE_INTO_CGROUP;
     arguments.cgroup = cgroup.as_raw_fd() as u64;
     let mut outcome = Outcome { descriptor: -1, errno: 0 };
     let data = (&raw mut outcome).cast::<c_void>();
     // SAFETY: `make` only makes system calls and does not return; `outcome` outlives the child, which has
     // ended when this returns.
-    let child = unsafe { vfork(arguments, make, data) }.map_err(failed)?;
+    let (child, ()) = unsafe { child(arguments, make, data, |_| ()) }.map_err(failed)?;
     // The daemon's own reaper may have been faster.
     let _ = reap(child.pid);
     if outcome.errno != 0 {

@@ -24,6 +24,7 @@ pub mod seqpacket;
 pub mod spawn;
 pub mod takeover;
 pub mod terminal;
+pub mod users;
 pub mod zone;
 
 pub use error::{Error, Result};

@@ -9,6 +9,9 @@
 //! parent: prepare ─ clone3 ─ (asleep) ───────────────────────── read the outcome
 //! child:      └─ descriptors ─ session ─ terminal ─ confinement, ids ─ directory ─ signals ─ execve ─┘
 //! ```
+//!
+//! In a user namespace of its own the child has no users until its parent gives it some: then the parent
+//! does not sleep, and waits in [`users`](crate::users) instead.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::mem::MaybeUninit;
@@ -20,6 +23,7 @@ use rustix::process::{Pid, Resource, getrlimit};
 
 use crate::confine::{Confinement, Prepared};
 use crate::process::reap;
+use crate::users::{self, Files, Gate, IdMap};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!(
@@ -48,6 +52,9 @@ pub struct Namespaces {
     pub process: bool,
     /// An own network namespace.
     pub network: bool,
+    /// An own user namespace, which the others are of, with these users. The process is its user 0. Who
+    /// gives them needs `CAP_SETUID` and `CAP_SETGID` outside of it, and a `/proc`.
+    pub users: Option<IdMap>,
 }
 
 impl Namespaces {
@@ -55,7 +62,8 @@ impl Namespaces {
         let process =
             libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         let flags = if self.process { process } else { 0 }
-            | if self.network { libc::CLONE_NEWNET } else { 0 };
+            | if self.network { libc::CLONE_NEWNET } else { 0 }
+            | if self.users.is_some() { libc::CLONE_NEWUSER } else { 0 };
         // The flags are bits of an `int`; none of these is its sign.
         u64::from(flags.unsigned_abs())
     }
@@ -97,7 +105,8 @@ pub struct Spawn<'a> {
     pub uid: Option<u32>,
     /// Its group; `None`: the caller's.
     pub gid: Option<u32>,
-    /// Its `oom_score_adj` (proc_pid_oom_score_adj(5)), as text; `None`: the caller's.
+    /// Its `oom_score_adj` (proc_pid_oom_score_adj(5)), as text; `None`: the caller's. With users of its
+    /// own it cannot go below it.
     pub oom_score: Option<&'a CStr>,
     /// How many descriptors it may have open (the soft `RLIMIT_NOFILE`); the hard limit is the
     /// caller's. `None`: the caller's.
@@ -134,6 +143,8 @@ pub enum Step {
     Prepare,
     /// `clone3`.
     Clone,
+    /// `/proc/PID/uid_map` and `gid_map`, and becoming user 0.
+    Users,
     /// `setns` into the cgroup namespace.
     CgroupNamespace,
     /// Putting descriptors in their places.
@@ -173,6 +184,7 @@ impl std::fmt::Display for Step {
         formatter.write_str(match self {
             Self::Prepare => "copy the new process's descriptors",
             Self::Clone => "create the process (clone3)",
+            Self::Users => "map the users of its user namespace",
             Self::CgroupNamespace => "enter the cgroup namespace",
             Self::Descriptors => "put the new process's descriptors in place",
             Self::Session => "start a session",
@@ -222,6 +234,7 @@ impl Spawn<'_> {
         let confinement = Prepared::new(&self.confinement, root)
             .map_err(|(step, errno)| SpawnError { step, errno })?;
         let sources: Vec<RawFd> = owned.iter().map(AsRawFd::as_raw_fd).collect();
+        let gate = Gate::new();
         let arguments = null_terminated(self.arguments);
         let environment = null_terminated(self.environment);
         let mut plan = Plan {
@@ -235,10 +248,16 @@ impl Spawn<'_> {
                 [hard.map_or(soft, |hard| soft.min(hard)), hard.unwrap_or(libc::RLIM_INFINITY)]
             }),
             confinement,
+            gate: self.namespaces.users.map(|_| &gate),
             step: Step::Clone,
             errno: 0,
         };
-        let child = clone_vfork(&mut plan).map_err(failed(Step::Clone))?;
+        let (child, given) = clone(&mut plan).map_err(failed(Step::Clone))?;
+        if let Err((step, errno)) = given {
+            users::kill(&child);
+            let _ = reap(child.pid);
+            return Err(failed(step)(errno));
+        }
         if plan.errno != 0 {
             // It told why and ended; the daemon's own reaper may have been faster.
             let _ = reap(child.pid);
@@ -264,40 +283,61 @@ struct Plan<'a> {
     /// Soft and hard, as the kernel's `struct rlimit64` has them.
     open_files: Option<[u64; 2]>,
     confinement: Prepared,
+    /// Where it waits for its users.
+    gate: Option<&'a Gate>,
     step: Step,
     errno: c_int,
 }
 
-/// Makes the child.
-fn clone_vfork(plan: &mut Plan<'_>) -> Result<Child, Errno> {
+/// What became of what the parent does for a child with users of its own.
+type Given = Result<(), (Step, Errno)>;
+
+/// Makes the child, and answers when it has executed or ended.
+fn clone(plan: &mut Plan<'_>) -> Result<(Child, Given), Errno> {
     // SAFETY: all zero is a valid `clone_args`: every feature off (clone(2)).
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = plan.spawn.namespaces.flags();
-    if let Some(cgroup) = plan.spawn.cgroup {
+    let (spawn, gate) = (plan.spawn, plan.gate);
+    let asleep = match gate {
+        None => libc::CLONE_VFORK,
+        Some(gate) => {
+            arguments.child_tid = gate.running().addr() as u64;
+            libc::CLONE_CHILD_CLEARTID
+        }
+    };
+    arguments.flags = u64::from(asleep.unsigned_abs()) | spawn.namespaces.flags();
+    if let Some(cgroup) = spawn.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
     }
-    // SAFETY: `run_child` never returns and only makes system calls. `plan` outlives the child's use of it:
-    // the child has executed or ended when this returns.
-    unsafe { vfork(arguments, run_child, ptr::from_mut(plan).cast()) }
+    let meanwhile = |child: &Child| match (gate, spawn.namespaces.users) {
+        (Some(gate), Some(users)) => let_in(child, gate, users, spawn.oom_score),
+        _ => Ok(()),
+    };
+    let data = ptr::from_mut(plan).cast();
+    // SAFETY: `run_child` never returns and only makes system calls. With CLONE_VFORK, or at the end of
+    // `let_in` (CLONE_CHILD_CLEARTID), the child has executed or ended; `plan` outlives that, and is
+    // not looked at meanwhile.
+    unsafe { child(arguments, run_child, data, meanwhile) }
 }
 
 /// Makes a child that shares this process's memory and calls `entry(data)` on a stack of its own, with
-/// every signal blocked, so that no handler of the parent's runs in it. The calling thread sleeps until the
-/// child has executed a program or has ended. The arguments' flags are added to those that this needs.
+/// every signal blocked, so that no handler of the parent's runs in it. The arguments' flags are added to
+/// those that this needs.
 ///
 /// # Safety
 /// `entry` must not return, and do only what is allowed in memory shared with running threads: system calls
-/// that write no memory but `data`'s. `data` must live until this returns.
-pub(crate) unsafe fn vfork(
+/// that write no memory but `data`'s. The flags have `CLONE_VFORK`, or `meanwhile` waits until the child has
+/// executed or ended; `data` must live until then.
+pub(crate) unsafe fn child<T>(
     mut arguments: libc::clone_args,
     entry: extern "C" fn(*mut c_void) -> !,
     data: *mut c_void,
-) -> Result<Child, Errno> {
+    meanwhile: impl FnOnce(&Child) -> T,
+) -> Result<(Child, T), Errno> {
     // The ABI wants the stack aligned to 16 bytes, which is the alignment of `u128`.
     let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK_SIZE / size_of::<u128>()];
     let mut pidfd: c_int = -1;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD;
+    let flags = libc::CLONE_VM | libc::CLONE_PIDFD;
     arguments.flags |= u64::from(flags.unsigned_abs()) | CLONE_CLEAR_SIGHAND;
     arguments.pidfd = (&raw mut pidfd).addr() as u64;
     arguments.exit_signal = libc::SIGCHLD as u64;
@@ -306,11 +346,37 @@ pub(crate) unsafe fn vfork(
 
     let before = block_signals()?;
     // SAFETY: the stack is a live allocation of the size given, 16-byte aligned, and used by the
-    // child alone, which has executed or ended when this returns (CLONE_VFORK). The caller vouches for
-    // `entry` and `data`.
-    let result = unsafe { clone3_vfork(&raw const arguments, entry, data) };
+    // child alone, which has executed or ended when this returns or `meanwhile` does. The caller vouches
+    // for that, for `entry` and for `data`.
+    let result = unsafe { clone3(&raw const arguments, entry, data) };
+    let made = made(result, pidfd).map(|child| {
+        let outcome = meanwhile(&child);
+        (child, outcome)
+    });
     restore_signals(&before);
+    made
+}
 
+/// Gives a child its users, waits until it has executed or ended, and sets its score: not before, since
+/// the kernel gives the same one to all that share their memory and do not sleep.
+fn let_in(child: &Child, gate: &Gate, users: IdMap, score: Option<&CStr>) -> Given {
+    let files = Files::of(child);
+    let mapped = files.as_ref().map_err(|errno| *errno).and_then(|files| users.give(files));
+    gate.decide(mapped.is_ok());
+    gate.wait_until_gone();
+    mapped.map_err(|errno| (Step::Users, errno))?;
+    match (files, score.and_then(|score| score.to_str().ok())) {
+        (Ok(files), Some(score)) => match files.write("oom_score_adj", score) {
+            // It has ended, which is told otherwise.
+            Err(Errno::SRCH | Errno::NOENT) => Ok(()),
+            written => written.map_err(|errno| (Step::OomScore, errno)),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// The child, by what `clone3` answered.
+fn made(result: c_long, pidfd: RawFd) -> Result<Child, Errno> {
     let pid = match i32::try_from(result) {
         Ok(pid) if pid > 0 => Pid::from_raw(pid).ok_or(Errno::INVAL)?,
         Ok(errno) => return Err(Errno::from_raw_os_error(-errno)),
@@ -330,7 +396,7 @@ pub(crate) unsafe fn vfork(
 /// # Safety
 /// `arguments` must give the child a stack that lives until it has executed or ended; `entry` must
 /// not return, and do only what is allowed in memory shared with running threads.
-unsafe fn clone3_vfork(
+unsafe fn clone3(
     arguments: *const libc::clone_args,
     entry: extern "C" fn(*mut c_void) -> !,
     data: *mut c_void,
@@ -377,6 +443,9 @@ extern "C" fn run_child(data: *mut c_void) -> ! {
 /// Answers only if a step fails.
 fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_int)> {
     let spawn = plan.spawn;
+    if let Some(gate) = plan.gate {
+        enter_users(gate)?;
+    }
     if let Some(namespace) = spawn.cgroup_namespace {
         let arguments = [namespace.as_raw_fd().into(), libc::CLONE_NEWCGROUP.into(), 0];
         system_call(Step::CgroupNamespace, libc::SYS_setns, arguments)?;
@@ -394,7 +463,8 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     if let Some(limits) = &plan.open_files {
         set_open_files(limits)?;
     }
-    if let Some(score) = spawn.oom_score {
+    // With users of its own its parent does it.
+    if let Some(score) = spawn.oom_score.filter(|_| plan.gate.is_none()) {
         set_oom_score(score)?;
     }
     plan.confinement.before_user()?;
@@ -431,6 +501,15 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
         );
     }
     Err((Step::Execute, last_errno()))
+}
+
+/// Becomes user 0 once there is one.
+fn enter_users(gate: &Gate) -> Result<(), (Step, c_int)> {
+    gate.pass().map_err(|errno| (Step::Users, errno.raw_os_error()))?;
+    system_call(Step::Users, libc::SYS_setgroups, [0; 3])?;
+    system_call(Step::Users, libc::SYS_setresgid, [0; 3])?;
+    system_call(Step::Users, libc::SYS_setresuid, [0; 3])?;
+    Ok(())
 }
 
 fn set_open_files(limits: &[u64; 2]) -> Result<(), (Step, c_int)> {
@@ -503,8 +582,8 @@ fn system_call(
 
 /// The error of the system call that has just failed.
 pub(crate) fn last_errno() -> c_int {
-    // SAFETY: the address of the calling thread's `errno`: the sleeping parent's, which the child
-    // shares (no CLONE_SETTLS) and which nobody else reads.
+    // SAFETY: the address of the calling thread's `errno`: the waiting parent's, which the child
+    // shares (no CLONE_SETTLS) and which nobody else reads or writes.
     let errno = unsafe { libc::__errno_location() };
     // SAFETY: the pointer is valid for the life of the thread.
     unsafe { *errno }
@@ -674,6 +753,91 @@ mod tests {
         let options = rustix::process::WaitOptions::empty();
         let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(9));
+    }
+
+    /// A shell script with users of its own.
+    fn mapped(script: &CStr, score: Option<&CStr>) -> Result<Child, SpawnError> {
+        // Without CAP_SYS_RESOURCE a score is no floor (proc_pid_oom_score_adj(5)).
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        let capabilities = u64::from_str_radix(capabilities.trim(), 16).unwrap();
+        let floor = if capabilities >> 24 & 1 == 1 { c"FLOOR=1" } else { c"FLOOR=" };
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let users = Some(IdMap { first: 524_288, count: 10 });
+        Spawn {
+            image: Image::Path(c"/bin/sh"),
+            arguments: &[c"sh".into(), c"-c".into(), script.into()],
+            environment: &[c"PATH=/usr/bin:/bin".into(), floor.into()],
+            cgroup: None,
+            namespaces: Namespaces { users, ..Namespaces::default() },
+            cgroup_namespace: None,
+            descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
+            terminal: false,
+            directory: Some(c"/"),
+            uid: None,
+            gid: None,
+            oom_score: score,
+            open_files: None,
+            confinement: Confinement::default(),
+        }
+        .start()
+    }
+
+    #[test]
+    fn in_a_user_namespace_it_is_a_root_that_is_none_outside() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root may give away users.
+        }
+        let own_score = || std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+        let before = own_score();
+        let script = c"[ $(id -u):$(id -g) = 0:0 ] || exit 1
+            set -- $(cat /proc/self/uid_map /proc/self/gid_map)
+            [ \"$*\" = '0 524288 10 0 524288 10' ] || exit 2
+            grep -q '^CapEff:[[:space:]]*0*$' /proc/self/status && exit 3
+            [ -w /etc/passwd ] && exit 4
+            while [ $(cat /proc/self/oom_score_adj) != 8 ]; do sleep 0.01; done
+            [ \"$FLOOR\" ] && echo 7 2>/dev/null > /proc/self/oom_score_adj && exit 5; exit 9";
+        let child = match mapped(script, Some(c"8")) {
+            // No user namespaces here.
+            Err(SpawnError { step: Step::Clone, .. }) => return,
+            child => child.unwrap(),
+        };
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", child.pid.as_raw_nonzero()))
+                .unwrap();
+        let uid = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+        assert_eq!(uid.split_whitespace().nth(1), Some("524288"));
+        let options = rustix::process::WaitOptions::empty();
+        let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(9));
+        assert_eq!(own_score(), before, "the parent's own");
+    }
+
+    #[test]
+    fn users_that_cannot_be_had_leave_no_child() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let users = Some(IdMap { first: 1, count: u32::MAX });
+        let error = Spawn {
+            image: Image::Path(c"/bin/true"),
+            arguments: &[c"true".into()],
+            environment: &[],
+            cgroup: None,
+            namespaces: Namespaces { users, ..Namespaces::default() },
+            cgroup_namespace: None,
+            descriptors: &[],
+            terminal: false,
+            directory: None,
+            uid: None,
+            gid: None,
+            oom_score: None,
+            open_files: None,
+            confinement: Confinement::default(),
+        }
+        .start()
+        .unwrap_err();
+        assert!(matches!(error.step, Step::Users | Step::Clone), "{error:?}");
     }
 
     #[test]

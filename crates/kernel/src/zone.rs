@@ -10,6 +10,7 @@ use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
 };
 use rustix::process::PidfdGetfdFlags;
+use rustix::thread::UnshareFlags;
 
 use crate::error::Context;
 use crate::seqpacket::Line;
@@ -113,6 +114,17 @@ fn inherit(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Makes the cgroup that this process stands in the root of its cgroup namespace
+/// (cgroup_namespaces(7)).
+///
+/// # Errors
+/// What the kernel says.
+pub fn unshare_cgroup() -> Result<()> {
+    // SAFETY: only CLONE_FILES endangers Rust's view of descriptors, and it is not among the flags.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWCGROUP) }
+        .context(|| "unshare the cgroup namespace")
+}
+
 /// Keeps the mounts of this mount namespace from the one it was copied from; what is mounted there
 /// later still comes in.
 ///
@@ -157,6 +169,16 @@ pub fn mount_cgroup() -> Result<()> {
 pub fn make_directory(directory: &str) -> Result<()> {
     std::fs::create_dir_all(directory)
         .map_err(|error| Error::from_io(format!("make {directory}"), &error))
+}
+
+/// Mounts terminals of this mount namespace's own on `/dev/pts`.
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where there is no such directory.
+pub fn mount_terminals() -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    mount("devpts", "/dev/pts", "devpts", flags, c"newinstance,ptmxmode=0666,mode=0620")
+        .context(|| "mount /dev/pts")
 }
 
 /// Mounts an empty file system for the socket of the zone's API, in this mount namespace.

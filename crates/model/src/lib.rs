@@ -15,6 +15,7 @@ mod name;
 mod restart;
 mod security;
 mod terminal;
+mod users;
 mod zone;
 
 pub use capability::Capabilities;
@@ -29,4 +30,5 @@ pub use name::{CellName, CellPath, ExecutableName, MAX_DEPTH};
 pub use restart::{RestartCondition, RestartPolicy};
 pub use security::{DeviceAccess, DeviceRule, Devices, Landlock, Security};
 pub use terminal::TerminalSize;
+pub use users::IdRange;
 pub use zone::ZonePath;

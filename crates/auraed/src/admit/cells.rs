@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use aurae_authz::{self as authz, Permit};
 use aurae_model::{
-    CellPath, Cpu, CpuMaxChange, Cpuset, Device, Executable, ExecutableName, Invalid, Io, IoDevice,
-    Limits, List, Memory, Program, TerminalSize, Weight,
+    CellPath, Cpu, CpuMaxChange, Cpuset, Device, Executable, ExecutableName, IdRange, Invalid, Io,
+    IoDevice, Limits, List, Memory, Program, TerminalSize, Weight,
 };
 use aurae_proto::cells as wire;
 use rustix::process::Signal;
@@ -18,6 +18,9 @@ use crate::runtime::{DEFAULT_GRACE, logs};
 
 /// The longest description, in bytes.
 const MAX_DESCRIPTION: usize = 1024;
+
+/// The field of a cell's own users.
+const USERS: &str = "cell.user_namespace";
 
 /// The user and group number that Linux keeps for "none": `setresuid` would leave the user as it is.
 const NO_ID: u32 = u32::MAX;
@@ -34,19 +37,21 @@ pub fn allocate(
     let path = CellPath::parse(&cell.name, "cell.name")?;
     let permit = permit.narrow(path.clone())?;
     needs_own_mounts(&cell)?;
-    let traits = traits(&cell);
+    let traits = traits(&cell)?;
     let (mut limits, max) = limits(cell)?;
     limits.cpu.max = max.applied_to(None, "cell.cpu")?;
     let name = path.split_last().1.clone();
     Ok((permit, CellSpec { name, limits, traits }))
 }
 
-/// What is mounted, or covered, is so in the cell's own mount namespace.
+/// What is mounted, or covered, is so in the cell's own mount namespace. Users of its own have no rights
+/// in namespaces that are not.
 fn needs_own_mounts(cell: &wire::Cell) -> Result<(), Invalid> {
     for (field, wanted) in [
         ("cell.api_socket", cell.api_socket),
         ("cell.read_only_root", cell.read_only_root),
         ("cell.private_tmp", cell.private_tmp),
+        (USERS, cell.user_namespace.is_some()),
     ] {
         if wanted && !cell.isolate_process {
             let rule = "Needs isolate_process: it is made in the cell's own mount namespace";
@@ -57,15 +62,20 @@ fn needs_own_mounts(cell: &wire::Cell) -> Result<(), Invalid> {
 }
 
 /// What a cell is to be beside its limits.
-pub(super) fn traits(cell: &wire::Cell) -> Traits {
-    Traits {
+pub(super) fn traits(cell: &wire::Cell) -> Result<Traits, Invalid> {
+    let users = cell.user_namespace.as_ref().map(|users| {
+        let wire::UserNamespace { host_id, count, allow_system_ids } = *users;
+        IdRange::parse(host_id, count, allow_system_ids, USERS)
+    });
+    Ok(Traits {
         isolate_process: cell.isolate_process,
         isolate_network: cell.isolate_network,
         api_socket: cell.api_socket,
         read_only_root: cell.read_only_root,
         private_tmp: cell.private_tmp,
         unmasked_paths: cell.unmasked_paths,
-    }
+        users: users.transpose()?,
+    })
 }
 
 /// The limits of a cell, and apart from them its `cpu.max`, whose fields are each valid for itself.
@@ -412,6 +422,30 @@ mod tests {
         for (text, field) in cases {
             assert!(text.starts_with(&format!("Field = {field}; ")), "{text}");
         }
+    }
+
+    #[test]
+    fn a_cells_own_users_need_namespaces_of_theirs() {
+        let users = |host_id, count| wire::UserNamespace { host_id, count, ..Default::default() };
+        let with = |users| allocation(|cell| cell.user_namespace = Some(users));
+        let refused = refusal(with(users(None, None)));
+        assert!(
+            refused.starts_with("Field = cell.user_namespace; Needs isolate_process"),
+            "{refused}"
+        );
+        let isolated = |users| {
+            allocation(|cell| {
+                cell.isolate_process = true;
+                cell.user_namespace = Some(users);
+            })
+        };
+        let traits = isolated(users(Some(70_000), Some(5))).unwrap().1.traits;
+        assert_eq!(traits.users, IdRange::new(70_000, 5));
+        let refused = refusal(isolated(users(Some(1), None)));
+        assert!(refused.starts_with("Field = cell.user_namespace.host_id; "), "{refused}");
+        let refused = refusal(isolated(users(None, Some(0))));
+        assert!(refused.starts_with("Field = cell.user_namespace.count; "), "{refused}");
+        assert_eq!(allocation(|_| {}).unwrap().1.traits.users, None);
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub fn update(
     let permit = permit.narrow(CellPath::parse(&cell.name, "cell.name")?)?;
     let clear = request.clear.iter().map(|path| Limit::parse(path, "clear"));
     let clear = clear.collect::<Result<_, _>>()?;
-    let traits = cells::traits(&cell);
+    let traits = cells::traits(&cell)?;
     let (set, cpu_max) = cells::limits(cell)?;
     let limits = LimitsChange::new(set, cpu_max, clear)?;
     Ok((permit, CellChange { limits, traits }))

@@ -29,6 +29,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
+use self::certificates::Beside;
 pub use self::command_line::{LogFormat, Settings};
 pub use self::finish::finish;
 use self::modules::Modules;
@@ -74,9 +75,10 @@ pub fn early(status: &Status) -> Boot {
     guard(status, "clock", || phases::clock(status));
     guard(status, "entropy", || phases::entropy(status));
     guard(status, "cgroups", || phases::cgroups(status));
-    guard(status, "certificates", || {
-        certificates::run(settings.config_device.as_deref(), &mut modules, status);
+    let beside = guard(status, "certificates", || {
+        certificates::run(settings.config_device.as_deref(), &mut modules, status)
     });
+    beside.unwrap_or_else(Beside::in_place).add_to(&mut settings);
     guard(status, "ctrl-alt-del", || phases::ctrl_alt_del(status));
     let spent = cpu_time().saturating_sub(start).as_millis();
     report::say(&format!("the machine is set up; that took {spent} ms of CPU time"));
@@ -107,7 +109,9 @@ pub(crate) fn is_early(phase: &str) -> bool {
 /// What [`early`] found out, where another version of the daemon made a node of the machine already.
 pub(crate) fn again(status: &Status) -> Boot {
     let settings = guard(status, "command-line", || phases::command_line(status));
-    Boot { settings: settings.unwrap_or_default() }
+    let mut settings = settings.unwrap_or_default();
+    Beside::in_place().add_to(&mut settings);
+    Boot { settings }
 }
 
 /// Runs a phase so that even a panic in it, which would be a bug, ends the phase alone: the end of pid 1

@@ -9,7 +9,7 @@ use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::process;
 
 use crate::runtime::base::{Base, Place};
-use crate::runtime::cells::{Cells, CellsSettings};
+use crate::runtime::cells::{Cells, CellsSettings, Nesting, Traits};
 use crate::runtime::changes::Changes;
 use crate::runtime::output::Workloads;
 use crate::runtime::reaper::Reaper;
@@ -53,6 +53,7 @@ impl Running {
             path: None,
             parent: None,
             changes: Changes::anew(),
+            nesting: Nesting::All,
         };
         let cells = Cells::new(cells, reaper);
         tokio::join!(base.clear(), cells.adopt());
@@ -61,7 +62,8 @@ impl Running {
 
     /// The service that drives it.
     pub(super) fn service(&self) -> CellApi {
-        let own = OwnZone { name: String::new(), cgroup: self.base.cgroup() };
+        let (name, cgroup, traits) = (String::new(), self.base.cgroup(), Traits::default());
+        let own = OwnZone { name, cgroup, traits };
         CellApi::new(own, None, self.cells.clone())
     }
 

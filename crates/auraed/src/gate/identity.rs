@@ -1,6 +1,6 @@
 //! From a peer's certificate to a principal. The certificate was verified by then.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aurae_authz::Principal;
 use x509_parser::certificate::X509Certificate;
@@ -19,7 +19,14 @@ pub struct Identity {
     pub principal: Principal,
     /// How long it is valid still.
     pub validity: Duration,
+    /// Until when it is valid.
+    pub expiry: CertificateExpiry,
 }
+
+/// Until when the certificate is valid that a connection's peer has shown. Beside a request of such a
+/// connection, in its extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateExpiry(pub SystemTime);
 
 /// Reads a certificate (DER).
 ///
@@ -44,5 +51,8 @@ pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertifi
     let principal = Principal::of_certificate(&uris, &dns_names, common_name, &serial);
     // None left where it has just expired.
     let validity = certificate.validity().time_to_expiration().unwrap_or_default();
-    Ok(Identity { principal, validity: validity.unsigned_abs() })
+    // One of before 1970 is of nobody who is let in.
+    let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
+    let expiry = CertificateExpiry(UNIX_EPOCH + Duration::from_secs(seconds));
+    Ok(Identity { principal, validity: validity.unsigned_abs(), expiry })
 }

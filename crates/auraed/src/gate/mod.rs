@@ -16,7 +16,7 @@ mod replaced;
 mod slow;
 
 pub use audit::AuditedBody;
-pub use identity::{Identity, UnreadableCertificate, identity_of_certificate};
+pub use identity::{CertificateExpiry, Identity, UnreadableCertificate, identity_of_certificate};
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -100,14 +100,16 @@ impl Gate {
     #[must_use]
     pub fn admit(&self, principal: Principal, peer: String, guest: Option<Guest>) -> Admitted {
         let guest = guest.map(Arc::new);
-        Admitted { gate: self.clone(), principal, peer: peer.into(), guest, believed: false }
+        let (gate, peer) = (self.clone(), peer.into());
+        Admitted { gate, principal, peer, guest, expiry: None, believed: false }
     }
 
     /// The gate for the connection to the daemon above, which says itself who asks.
     #[must_use]
     pub fn admit_parent(&self) -> Admitted {
         let (principal, peer) = (Principal::parent(), "parent".into());
-        Admitted { gate: self.clone(), principal, peer, guest: None, believed: true }
+        let gate = self.clone();
+        Admitted { gate, principal, peer, guest: None, expiry: None, believed: true }
     }
 }
 
@@ -118,6 +120,8 @@ pub struct Admitted {
     principal: Principal,
     peer: Arc<str>,
     guest: Option<Arc<Guest>>,
+    /// That of the certificate that the peer has shown.
+    expiry: Option<CertificateExpiry>,
     /// Whether the peer is believed when it says for whom it asks.
     believed: bool,
 }
@@ -141,7 +145,13 @@ impl Gate {
 }
 
 impl Admitted {
-    async fn answer<B>(self, request: Request<B>) -> Response<AuditedBody>
+    /// The same connection, whose peer has shown a certificate that is valid until then.
+    #[must_use]
+    pub fn until(self, expiry: CertificateExpiry) -> Self {
+        Self { expiry: Some(expiry), ..self }
+    }
+
+    async fn answer<B>(self, mut request: Request<B>) -> Response<AuditedBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError>,
@@ -157,6 +167,9 @@ impl Admitted {
         let told = zone.as_ref().ok().cloned().flatten();
         let (peer, gate) = (Arc::clone(&self.peer), &self.gate);
         let mut record = Record::open(&gate.audit, principal.clone(), peer, action.clone(), told);
+        if let Some(expiry) = self.expiry {
+            request.extensions_mut().insert(expiry);
+        }
         let named = named.map_err(|error| reply::status(&error));
         let entered = match named.and_then(|_| self.enter(&mut record)) {
             Ok(entered) => entered,

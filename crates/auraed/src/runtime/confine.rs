@@ -8,12 +8,12 @@
 use std::os::fd::AsFd;
 use std::sync::{Mutex, PoisonError};
 
+use aurae_kernel::Error;
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::confine::{Capabilities, Confinement};
 use aurae_kernel::device::{self, Policy, Rule};
 use aurae_kernel::landlock::{Access, Ruleset, Use};
 use aurae_kernel::seccomp::{self, Filter};
-use aurae_kernel::{Errno, Error};
 use aurae_model::{DeviceAccess, DeviceRule, Devices, Landlock, Security};
 
 /// The policy of programs that ask for no device, loaded once: a zone that runs nothing has none.
@@ -30,18 +30,23 @@ pub enum ConfineError {
         "its devices cannot be restricted here; ask for all of them (`devices` with `*`) to do without"
     )]
     Policy(#[source] Error),
+    /// Devices in a zone whose devices are given.
+    #[error(
+        "in a cell with a user namespace no devices can be asked for: all that runs in it has those that every program may use"
+    )]
+    Given,
     /// A path of the Landlock rules, or all of them.
     #[error("its files and ports cannot be restricted as asked for")]
     Landlock(#[source] Error),
 }
 
-impl ConfineError {
-    /// What the kernel said.
-    #[must_use]
-    pub fn errno(&self) -> Errno {
-        let (Self::Device(error) | Self::Policy(error) | Self::Landlock(error)) = self;
-        error.errno
-    }
+/// Who restricts the devices of the programs of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceKeeper {
+    /// The zone's daemon, for each program as it asks.
+    Zone,
+    /// The daemon above, for the whole zone: in a user namespace nobody may load a device policy.
+    Above,
 }
 
 /// What holds a program to what it may do.
@@ -57,34 +62,40 @@ pub(in crate::runtime) struct Restraint<'a> {
 #[derive(Debug)]
 enum HeldDevices {
     All,
+    /// As the daemon above has restricted them.
+    Above,
     Usual,
     Own(Policy),
 }
 
 impl<'a> Restraint<'a> {
     /// Looks at its paths, and asks the kernel for what it needs.
-    pub(in crate::runtime) fn prepare(security: &'a Security) -> Result<Self, ConfineError> {
+    pub(in crate::runtime) fn prepare(
+        security: &'a Security,
+        keeper: DeviceKeeper,
+    ) -> Result<Self, ConfineError> {
+        let devices = match keeper {
+            DeviceKeeper::Above if security.devices.is_empty() => HeldDevices::Above,
+            DeviceKeeper::Above => return Err(ConfineError::Given),
+            DeviceKeeper::Zone if security.privileged => HeldDevices::All,
+            DeviceKeeper::Zone => devices(&security.devices)?,
+        };
         if security.privileged {
-            return Ok(Self { security, filter: None, devices: HeldDevices::All, rules: None });
+            return Ok(Self { security, filter: None, devices, rules: None });
         }
         let beyond = security.capabilities.bits() & !aurae_model::Capabilities::DEFAULT.bits();
         // The usual capabilities open no gate.
         let filter = (security.seccomp && beyond != 0).then(|| Box::new(Filter::with(beyond)));
         let rules = security.landlock.as_ref().map(ruleset).transpose();
-        Ok(Self {
-            security,
-            filter,
-            devices: devices(&security.devices)?,
-            rules: rules.map_err(ConfineError::Landlock)?,
-        })
+        Ok(Self { security, filter, devices, rules: rules.map_err(ConfineError::Landlock)? })
     }
 
     /// Restricts the devices of all that will run in `leaf`.
     pub(in crate::runtime) fn hold(&self, leaf: &Cgroup) -> Result<(), ConfineError> {
         let held = match &self.devices {
-            HeldDevices::All => Ok(()),
+            HeldDevices::All | HeldDevices::Above => Ok(()),
             HeldDevices::Own(policy) => policy.attach(leaf.as_fd()),
-            HeldDevices::Usual => attach_usual(leaf),
+            HeldDevices::Usual => hold_usual(leaf),
         };
         held.map_err(ConfineError::Policy)
     }
@@ -128,13 +139,17 @@ pub struct Held {
     pub landlock_abi: u32,
 }
 
-fn attach_usual(leaf: &Cgroup) -> Result<(), Error> {
+/// Restricts all that will run in a leaf, or in a zone, to the devices that every program may use.
+///
+/// # Errors
+/// What the kernel says.
+pub(in crate::runtime) fn hold_usual(cgroup: &Cgroup) -> Result<(), Error> {
     let mut usual = USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
     let policy = match usual.take() {
         Some(policy) => policy,
         None => Policy::load(&device::USUAL)?,
     };
-    usual.insert(policy).attach(leaf.as_fd())
+    usual.insert(policy).attach(cgroup.as_fd())
 }
 
 fn devices(rules: &[DeviceRule]) -> Result<HeldDevices, ConfineError> {

@@ -19,6 +19,7 @@ mod tls;
 
 pub use limits::*;
 pub use listen::{Address, BadAddress, ListenError, Listener, SocketFile};
+pub(crate) use tls::{MAX_FILE_BYTES, MAX_LIST_BYTES, bundles_in};
 pub use tls::{Svid, Tls, TlsError, TlsFiles};
 
 use std::io;
@@ -39,7 +40,7 @@ use crate::audit::Audit;
 use crate::gate::{Admitted, Gate, Identity, identity_of_certificate};
 use crate::policy::PolicyStore;
 use crate::route::Route;
-use crate::share::{Guest, InLane, InLanes, Lane, Shares};
+use crate::share::{InLane, InLanes, Lane, Shares};
 use crate::shutdown::Shutdown;
 use preface::{Begun, begun};
 use sources::{Counted, Source, Sources};
@@ -264,7 +265,7 @@ impl Server {
         peer: String,
         mut tls: Watched,
     ) {
-        let Identity { principal, validity } = identity;
+        let Identity { principal, validity, expiry } = identity;
         let principal = tls.seen(principal);
         let guest = match self.shares.admit(&principal) {
             Ok(guest) => guest,
@@ -273,7 +274,9 @@ impl Server {
         tracing::debug!(peer, %principal, "connected");
         let chain = stream.get_ref().get_ref().1.peer_certificates().unwrap_or_default();
         let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::into_owned).collect();
-        let connection = self.connection(stream, principal, &peer, guest);
+        let lane = guest.lane().clone();
+        let service = self.gate.admit(principal, peer.clone(), Some(guest)).until(expiry);
+        let connection = connection(stream, service, &lane);
         let mut connection = std::pin::pin!(connection);
         let mut cut = self.cut.subscribe();
         let outcome = tokio::select! {
@@ -300,22 +303,18 @@ impl Server {
             tracing::debug!(peer, error = crate::reply::text(&error), "connection lost");
         }
     }
+}
 
-    /// The connection, which runs in its principal's lane as its calls do.
-    fn connection(
-        &self,
-        stream: Handshaken,
-        principal: Principal,
-        peer: &str,
-        guest: Guest,
-    ) -> InLane<http2::Connection<TokioIo<Handshaken>, Admitted, InLanes>> {
-        let lane = guest.lane().clone();
-        let service = self.gate.admit(principal, peer.to_owned(), Some(guest));
-        let mut http = http(InLanes(lane.clone()));
-        http.initial_stream_window_size(CLIENT_STREAM_WINDOW)
-            .initial_connection_window_size(CLIENT_CONNECTION_WINDOW);
-        lane.wrap(http.serve_connection(TokioIo::new(stream), service))
-    }
+/// The connection, which runs in its principal's lane as its calls do.
+fn connection(
+    stream: Handshaken,
+    service: Admitted,
+    lane: &Lane,
+) -> InLane<http2::Connection<TokioIo<Handshaken>, Admitted, InLanes>> {
+    let mut http = http(InLanes(lane.clone()));
+    http.initial_stream_window_size(CLIENT_STREAM_WINDOW)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW);
+    lane.wrap(http.serve_connection(TokioIo::new(stream), service))
 }
 
 fn http<E: Clone>(executor: E) -> http2::Builder<E> {

@@ -6,9 +6,11 @@ use aurae_authz::{Form, Node, Permit, Principal, Question, Rule};
 use aurae_proto::auth as wire;
 use aurae_proto::auth::auth_service_server::{AuthService, AuthServiceServer};
 use aurae_proto::auth::policy_service_server::{PolicyService, PolicyServiceServer};
+use prost_types::Timestamp;
 use tonic::{Request, Response, Status};
 
 use crate::admit::auth::Asked;
+use crate::gate::CertificateExpiry;
 use crate::server::MAX_MESSAGE_BYTES;
 use crate::{admit, reply};
 
@@ -30,12 +32,13 @@ impl Auth {
     }
 }
 
-fn who(permit: &Permit<Node>) -> wire::WhoAmIResponse {
+fn who(permit: &Permit<Node>, expiry: Option<CertificateExpiry>) -> wire::WhoAmIResponse {
     let principal = permit.principal();
     wire::WhoAmIResponse {
         principal: principal.name().to_owned(),
         form: form(principal).into(),
         role: principal.role().map(|role| role.as_str().to_owned()).unwrap_or_default(),
+        certificate_expiry: expiry.map(|CertificateExpiry(at)| Timestamp::from(at)),
     }
 }
 
@@ -71,7 +74,8 @@ impl AuthService for Auth {
         mut request: Request<wire::WhoAmIRequest>,
     ) -> Result<Response<wire::WhoAmIResponse>, Status> {
         let permit = admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
-        Ok(Response::new(who(&permit)))
+        let expiry = request.extensions().get::<CertificateExpiry>().copied();
+        Ok(Response::new(who(&permit, expiry)))
     }
 
     async fn can_i(
@@ -106,6 +110,8 @@ impl PolicyService for Auth {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use aurae_authz::{Contract, Object, Policies};
     use tonic::Code;
 
@@ -152,6 +158,11 @@ mod tests {
         let answer = answer.unwrap().into_inner();
         assert_eq!(answer.principal, "spiffe://a/admin/x");
         assert_eq!((answer.form(), answer.role.as_str()), (wire::PrincipalForm::Spiffe, "admin"));
+        assert_eq!(answer.certificate_expiry, None, "it showed no certificate");
+        let mut asked = request("auth.WhoAmI", wire::WhoAmIRequest {});
+        asked.extensions_mut().insert(CertificateExpiry(UNIX_EPOCH + Duration::from_secs(7)));
+        let answer = Auth.who_am_i(asked).await.unwrap().into_inner();
+        assert_eq!(answer.certificate_expiry, Some(Timestamp { seconds: 7, nanos: 0 }));
     }
 
     #[tokio::test]

@@ -117,7 +117,8 @@ mod tests {
 
     use super::*;
     use crate::audit::Audit;
-    use crate::runtime::cells::{Cells, CellsSettings};
+    use crate::runtime::cells::{Cells, CellsSettings, Nesting, Traits};
+    use crate::runtime::confine::DeviceKeeper;
     use crate::runtime::executables::Executables;
     use crate::runtime::logs::LogRing;
     use crate::runtime::node::{Machine, Role};
@@ -130,7 +131,13 @@ mod tests {
     fn api() -> Api {
         let directory = File::open("/").unwrap().into();
         let cgroup = Arc::new(Cgroup::from_directory(directory, "of-a-test".into()));
-        let executables = Executables::new(Arc::clone(&cgroup), Reaper::default(), 4096, None);
+        let executables = Executables::new(
+            Arc::clone(&cgroup),
+            Reaper::default(),
+            4096,
+            None,
+            DeviceKeeper::Zone,
+        );
         let settings = CellsSettings {
             cgroup: Arc::clone(&cgroup),
             image: File::open("/").unwrap().into(),
@@ -138,9 +145,10 @@ mod tests {
             path: None,
             parent: None,
             changes: executables.changes().clone(),
+            nesting: Nesting::All,
         };
         let own_cells = Cells::new(settings, Reaper::default());
-        let own = cells::OwnZone { name: String::new(), cgroup };
+        let own = cells::OwnZone { name: String::new(), cgroup, traits: Traits::default() };
         let machine = Machine::new(Role::Beside, [].into(), Shutdown::default());
         Api::default()
             .with(discovery::Discovery::service(Health::default()))

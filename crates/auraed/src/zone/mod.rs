@@ -36,7 +36,8 @@ use crate::audit::Audit;
 use crate::reply::text;
 use crate::route::Route;
 use crate::runtime::DEFAULT_GRACE;
-use crate::runtime::cells::{Cells, CellsSettings};
+use crate::runtime::cells::{Cells, CellsSettings, Nesting, Traits};
+use crate::runtime::confine::DeviceKeeper;
 use crate::runtime::executables::Executables;
 use crate::runtime::logs::LogRing;
 use crate::runtime::node::{Machine, Role};
@@ -81,7 +82,7 @@ pub fn main() -> ExitCode {
 fn run(line: &Arc<Line>, stream: OwnedFd, cgroup: OwnedFd, door: Door) -> Result<(), String> {
     let config = receive_config(line)?;
     let cgroup = Cgroup::from_directory(cgroup, PathBuf::from(&config.cgroup_path));
-    setup::run(&config).map_err(|error| text(&error))?;
+    setup::run(&config, &cgroup).map_err(|error| text(&error))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -115,8 +116,13 @@ async fn serve(
     let reaper = Reaper::start()?;
     let parent = Parent::new(Arc::clone(line), reaper.clone());
     let log_capacity = usize::try_from(config.log_capacity).unwrap_or(usize::MAX);
-    let executables =
-        Executables::new(Arc::clone(&cgroup), reaper.clone(), log_capacity, Some(parent.clone()));
+    let executables = Executables::new(
+        Arc::clone(&cgroup),
+        reaper.clone(),
+        log_capacity,
+        Some(parent.clone()),
+        if config.users().is_some() { DeviceKeeper::Above } else { DeviceKeeper::Zone },
+    );
     let changes = executables.changes().clone();
     let workloads = Workloads {
         executables: Some(executables),
@@ -128,12 +134,13 @@ async fn serve(
                 path: CellPath::parse(&config.path, "path").ok(),
                 parent: Some(parent.clone()),
                 changes,
+                nesting: nesting(config),
             },
             reaper,
         )),
     };
     let shutdown = Shutdown::default();
-    let own = OwnZone { name: own_name(config), cgroup };
+    let own = OwnZone { name: own_name(config), cgroup, traits: traits(config) };
     let health = Reporter::default();
     let api = api(own, workloads.clone(), shutdown.clone()).with(health.service());
     health.serving(&api).await;
@@ -148,6 +155,28 @@ async fn serve(
 /// The last label of its path.
 fn own_name(config: &Config) -> String {
     if config.path.is_empty() { String::new() } else { config.name.clone() }
+}
+
+/// What it was asked to be.
+fn traits(config: &Config) -> Traits {
+    Traits {
+        isolate_process: config.isolate_process,
+        isolate_network: config.isolate_network,
+        api_socket: config.api_socket,
+        read_only_root: config.read_only_root,
+        private_tmp: config.private_tmp,
+        unmasked_paths: config.unmasked_paths,
+        users: config.users(),
+    }
+}
+
+/// What cells can be in it.
+fn nesting(config: &Config) -> Nesting {
+    match (config.users(), setup::masks(config)) {
+        (Some(_), _) => Nesting::None,
+        (None, true) => Nesting::NoUsers,
+        (None, false) => Nesting::All,
+    }
 }
 
 /// The services of a zone's daemon.

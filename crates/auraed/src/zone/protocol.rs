@@ -17,6 +17,7 @@
 
 use std::time::Duration;
 
+use aurae_model::IdRange;
 use prost::Message;
 
 /// The version of this protocol.
@@ -62,6 +63,20 @@ pub struct Config {
     /// `/proc` and `/sys` are as the kernel has them.
     #[prost(bool, tag = "11")]
     pub unmasked_paths: bool,
+    /// It has a user namespace of its own, whose 0 is this user outside; see `users_count`.
+    #[prost(uint32, tag = "12")]
+    pub users_first: u32,
+    /// How many users that namespace has. 0: there is no such namespace.
+    #[prost(uint32, tag = "13")]
+    pub users_count: u32,
+}
+
+impl Config {
+    /// The users of its own user namespace.
+    #[must_use]
+    pub fn users(&self) -> Option<IdRange> {
+        IdRange::new(self.users_first, self.users_count)
+    }
 }
 
 /// From the parent to the zone, after [`Config`].

@@ -1,48 +1,59 @@
 //! What a zone's daemon does to itself before it serves: a table, in reading order.
 
+use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::{Errno, Error, Result, process, zone};
 
 use super::inside;
 use super::protocol::Config;
+use crate::runtime::cells::DAEMON_LEAF;
 
 /// A step of the set-up.
 struct Step {
     /// Whether this zone needs it.
     wanted: fn(&Config) -> bool,
-    run: fn(&Config) -> Result<()>,
+    run: fn(&Config, &Cgroup) -> Result<()>,
 }
 
 /// The daemon reaches its cgroup by a descriptor from the mount namespace around, so that what is
 /// read-only here is not so for it.
 ///
 /// It was born where it stays: in its leaf, and in a cgroup namespace rooted at the zone's cgroup, whose
-/// view `/sys/fs/cgroup` becomes.
+/// view `/sys/fs/cgroup` becomes. With users of its own it was born in the zone's cgroup itself: then it
+/// makes the namespace, before the mounts, and goes into its leaf last, since no process may stand
+/// in the zone's cgroup once controllers are enabled.
 const STEPS: &[Step] = &[
-    Step { wanted: always, run: |_| process::set_name(c"auraed") },
-    Step { wanted: |config| !config.isolate_process, run: |_| process::become_subreaper() },
-    Step { wanted: isolates_process, run: |config| zone::set_hostname(&config.name) },
-    Step { wanted: isolates_process, run: |_| zone::isolate_mounts() },
-    Step { wanted: |config| config.api_socket, run: |_| zone::make_directory(inside::DIRECTORY) },
-    Step { wanted: |config| config.read_only_root, run: |_| zone::read_only("/") },
-    Step { wanted: |config| config.read_only_root, run: |_| own_directory("/dev/shm") },
-    Step { wanted: |config| config.private_tmp, run: |_| own_directory("/tmp") },
-    Step { wanted: |config| config.private_tmp, run: |_| own_directory("/var/tmp") },
-    Step { wanted: isolates_process, run: |_| zone::mount_proc() },
-    Step {
-        wanted: |config| config.isolate_process && config.isolate_network,
-        run: |_| zone::mount_sys(),
-    },
-    Step { wanted: masks, run: |_| unless_unmounted(zone::read_only("/sys")) },
-    Step { wanted: isolates_process, run: |_| mount_cgroup() },
-    Step { wanted: masks, run: |_| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
-    Step { wanted: masks, run: |_| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
-    Step { wanted: masks, run: |_| COVERED.iter().try_for_each(|path| cover(path)) },
+    Step { wanted: always, run: |_, _| process::set_name(c"auraed") },
+    Step { wanted: |config| !config.isolate_process, run: |_, _| process::become_subreaper() },
+    Step { wanted: isolates_process, run: |config, _| zone::set_hostname(&config.name) },
+    Step { wanted: has_users, run: |_, _| zone::unshare_cgroup() },
+    Step { wanted: isolates_process, run: |_, _| zone::isolate_mounts() },
     Step {
         wanted: |config| config.api_socket,
-        run: |_| zone::mount_api_directory(inside::DIRECTORY),
+        run: |_, _| zone::make_directory(inside::DIRECTORY),
     },
-    Step { wanted: |config| config.isolate_network, run: |_| zone::loopback_up() },
-    Step { wanted: always, run: |_| protect_from_oom() },
+    Step { wanted: |config| config.read_only_root, run: |_, _| zone::read_only("/") },
+    Step { wanted: |config| config.read_only_root, run: |_, _| own_directory("/dev/shm") },
+    Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/tmp") },
+    Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/var/tmp") },
+    // Those of the node are owned by a group that the zone does not have.
+    Step { wanted: has_users, run: |_, _| unless_missing(zone::mount_terminals()) },
+    Step { wanted: isolates_process, run: |_, _| zone::mount_proc() },
+    Step {
+        wanted: |config| config.isolate_process && config.isolate_network,
+        run: |_, _| zone::mount_sys(),
+    },
+    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys")) },
+    Step { wanted: isolates_process, run: |_, _| mount_cgroup() },
+    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
+    Step { wanted: masks, run: |_, _| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
+    Step { wanted: masks, run: |_, _| COVERED.iter().try_for_each(|path| cover(path)) },
+    Step {
+        wanted: |config| config.api_socket,
+        run: |_, _| zone::mount_api_directory(inside::DIRECTORY),
+    },
+    Step { wanted: |config| config.isolate_network, run: |_, _| zone::loopback_up() },
+    Step { wanted: has_users, run: |_, cgroup| enter_leaf(cgroup) },
+    Step { wanted: always, run: |_, _| protect_from_oom() },
 ];
 
 /// What of the kernel's own files is read-only in an isolated zone, beside all of `/sys`: what changes
@@ -67,16 +78,21 @@ const COVERED: &[&str] = &[
 ///
 /// # Errors
 /// The first step that the kernel refuses.
-pub(super) fn run(config: &Config) -> Result<()> {
+pub(super) fn run(config: &Config, cgroup: &Cgroup) -> Result<()> {
     let wanted = STEPS.iter().filter(|step| (step.wanted)(config));
-    wanted.into_iter().try_for_each(|step| (step.run)(config))
+    wanted.into_iter().try_for_each(|step| (step.run)(config, cgroup))
 }
 
 fn always(_config: &Config) -> bool {
     true
 }
 
-fn masks(config: &Config) -> bool {
+fn has_users(config: &Config) -> bool {
+    config.users().is_some()
+}
+
+/// Whether parts of `/proc` and `/sys` are covered.
+pub(super) fn masks(config: &Config) -> bool {
     config.isolate_process && !config.unmasked_paths
 }
 
@@ -120,8 +136,22 @@ fn mount_cgroup() -> Result<()> {
         Err(Error { errno: Errno::INVAL | Errno::NOENT, .. }) => {}
         outcome => outcome?,
     }
+    let mounted = match zone::mount_cgroup() {
+        // In a user namespace what came in from outside cannot be taken off. It can be covered.
+        Err(Error { errno: Errno::BUSY, .. }) => {
+            zone::cover("/sys/fs/cgroup")?;
+            zone::mount_cgroup()
+        }
+        mounted => mounted,
+    };
     // There is no such directory: then there is no view of cgroups either.
-    unless_missing(zone::mount_cgroup())
+    unless_missing(mounted)
+}
+
+fn enter_leaf(cgroup: &Cgroup) -> Result<()> {
+    cgroup.create_child(DAEMON_LEAF)?.enter()?;
+    cgroup.enable_controllers()?;
+    Ok(())
 }
 
 /// Workloads go first. Without the capability for it (a daemon in a container) the score stays.

@@ -72,6 +72,27 @@ pub enum AllocateError {
         /// What it said, or how it ended.
         reason: String,
     },
+    /// The devices of all that will run in it cannot be restricted.
+    #[error(
+        "cell {cell} was not made: with a user namespace its devices have to be restricted from outside"
+    )]
+    Devices {
+        /// The cell.
+        cell: CellPath,
+        /// What the kernel said.
+        #[source]
+        source: aurae_kernel::Error,
+    },
+    /// It would be in a cell that can have none.
+    #[error(
+        "cell {0} was not made: a cell with a user namespace has no cells inside, as its daemon may neither note what they are nor restrict their devices"
+    )]
+    InUserNamespace(CellPath),
+    /// A user namespace would show what is covered around it, so the kernel does not mount /proc in it.
+    #[error(
+        "cell {0} was not made: a cell with a user namespace can be on the node, or in a cell without isolate_process or with unmasked_paths"
+    )]
+    Covered(CellPath),
     /// The OOM killer took its daemon.
     #[error(
         "the daemon of cell {0} does not fit the cell's memory limit; raise memory.max to 1 MiB or more"

@@ -52,6 +52,20 @@ pub struct CellsSettings {
     pub parent: Option<Parent>,
     /// Where it is told what happens to cells.
     pub changes: Changes,
+    /// What cells can be in its zone.
+    pub nesting: Nesting,
+}
+
+/// What cells can be in a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nesting {
+    /// All.
+    All,
+    /// Those without a user namespace: where parts of `/proc` are covered the kernel mounts none for another
+    /// one (mount_namespaces(7)).
+    NoUsers,
+    /// None: it has a user namespace itself, in which nothing can be noted on cgroups.
+    None,
 }
 
 /// A cell to make.
@@ -523,13 +537,13 @@ impl Zone {
 pub fn view_own(
     name: &str,
     cgroup: &Cgroup,
+    traits: Traits,
     frozen: bool,
 ) -> aurae_kernel::Result<(CellView, Usage, Vec<String>)> {
     let view = CellView {
         name: name.to_owned(),
         limits: read_back(cgroup)?,
-        // Nothing is noted on the node's own cgroup.
-        traits: Traits::read(cgroup)?.unwrap_or_default(),
+        traits,
         cgroup_path: format!("/{}", cgroup.path().display()),
         daemon_pid: rustix::process::getpid().as_raw_nonzero().get(),
         state: if frozen { CellState::Frozen } else { CellState::Live },

@@ -35,7 +35,7 @@ mod usage;
 pub use connection::Connection;
 pub use errors::{AllocateError, FreeError, InspectError, NoSuchCell, ReachError, TooManyCalls};
 pub use freeze::Turn;
-pub use handle::{CellSpec, Cells, CellsSettings, Room, Zone, view_own};
+pub use handle::{CellSpec, Cells, CellsSettings, Nesting, Room, Zone, view_own};
 pub use limits::LimitError;
 pub use notes::Traits;
 pub use tree::{CellNode, CellState, CellView};

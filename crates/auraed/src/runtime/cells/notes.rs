@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString};
 
 use aurae_kernel::Result;
 use aurae_kernel::cgroup::Cgroup;
-use aurae_model::CellName;
+use aurae_model::{CellName, IdRange};
 
 /// What the cell was asked to be.
 const TRAITS: &CStr = c"trusted.aurae.cell";
@@ -74,7 +74,12 @@ pub struct Traits {
     pub private_tmp: bool,
     /// `/proc` and `/sys` as the kernel has them.
     pub unmasked_paths: bool,
+    /// Its own user namespace, with these users.
+    pub users: Option<IdRange>,
 }
+
+/// What a note of a cell's users begins with.
+const USERS: &str = "users=";
 
 /// How a cell stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,8 +126,9 @@ impl Frozen {
 impl Traits {
     /// Notes them on a new cgroup.
     pub(super) fn note(self, cgroup: &Cgroup) -> Result<()> {
-        let words = self.words().filter_map(|(word, holds)| holds.then_some(word));
-        cgroup.note(TRAITS, &words.collect::<Vec<_>>().join(" "))
+        let words = self.words().filter(|(_, holds)| *holds).map(|(word, _)| word.to_owned());
+        let users = self.users.map(|users| format!("{USERS}{users}"));
+        cgroup.note(TRAITS, &words.chain(users).collect::<Vec<_>>().join(" "))
     }
 
     /// What is noted on `cgroup`; `None` where it is no cell's.
@@ -136,6 +142,7 @@ impl Traits {
             read_only_root: has("read-only-root"),
             private_tmp: has("private-tmp"),
             unmasked_paths: has("unmasked"),
+            users: text.split(' ').find_map(|word| IdRange::from_text(word.strip_prefix(USERS)?)),
         }))
     }
 

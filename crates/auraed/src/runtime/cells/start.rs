@@ -8,8 +8,9 @@ use aurae_kernel::cgroup::{Cgroup, value};
 use aurae_kernel::confine::Confinement;
 use aurae_kernel::seqpacket::Line;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn, SpawnError};
+use aurae_kernel::users::IdMap;
 use aurae_kernel::{Errno, cgroup_namespace, readiness};
-use aurae_model::{CellName, CellPath};
+use aurae_model::{CellName, CellPath, IdRange};
 use prost::Message;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -17,11 +18,13 @@ use tokio::io::unix::AsyncFd;
 use super::DAEMON_LEAF;
 use super::connection::{Connection, Reached};
 use super::errors::AllocateError;
-use super::handle::{CellSpec, Cells, CellsSettings};
+use super::handle::{CellSpec, Cells, CellsSettings, Nesting};
 use super::limits;
 use super::notes::{self, Standing, Traits};
 use super::runner::{Daemon, End};
 use crate::runtime::cgroup::Watched;
+use crate::runtime::confine;
+use crate::runtime::executables::WORKLOAD_OOM_SCORE;
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 use crate::runtime::thread::on_thread;
 use crate::zone::line::receive;
@@ -43,12 +46,23 @@ pub(super) struct Making {
 
 /// Makes the cell's cgroup and starts its daemon. On any error nothing is left.
 pub(super) async fn start(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
+    permit(cells, spec)?;
     let parent = &cells.shared.settings.cgroup;
     let mark = notes::Making::of(&spec.name);
     mark.note(parent)?;
     let made = make(cells, spec).await;
     mark.take_back(parent);
     made
+}
+
+/// Whether the zone around can have such a cell.
+fn permit(cells: &Cells, spec: &CellSpec) -> Result<(), AllocateError> {
+    let path = || cells.path_of(&spec.name);
+    match cells.shared.settings.nesting {
+        Nesting::None => Err(AllocateError::InUserNamespace(path())),
+        Nesting::NoUsers if spec.traits.users.is_some() => Err(AllocateError::Covered(path())),
+        Nesting::All | Nesting::NoUsers => Ok(()),
+    }
 }
 
 async fn make(cells: &Cells, spec: &CellSpec) -> Result<Making, AllocateError> {
@@ -84,6 +98,12 @@ async fn populate(
     spec.traits.note(cgroup)?;
     let own_cgroup = cgroup.try_clone()?;
     limits::apply(&spec.limits, cgroup, &settings.cgroup)?;
+    if let Some(users) = spec.traits.users {
+        // In its user namespace the zone's daemon may do neither.
+        cgroup.delegate(users.first())?;
+        confine::hold_usual(cgroup)
+            .map_err(|source| AllocateError::Devices { cell: path.clone(), source })?;
+    }
     let watched = Watched::new(cgroup)?;
     let (line, zone_line) = Line::pair()?;
     line.send(&config(settings, path, spec, cgroup).encode_to_vec(), None)?;
@@ -93,14 +113,15 @@ async fn populate(
     let line = readiness::register(line, Interest::READABLE)
         .map_err(|error| io_failed("poll a zone's line", &error))?;
 
-    let Traits { isolate_process: process, isolate_network: network, .. } = spec.traits;
+    let Traits { isolate_process: process, isolate_network: network, users, .. } = spec.traits;
+    let users = users.map(|users| IdMap { first: users.first(), count: users.count() });
     let birth = Birth {
         reaper: cells.shared.reaper.clone(),
         image: clone_fd(&settings.image)?,
         cgroup: cgroup.try_clone()?,
         line: zone_line,
         stream: zone_stream,
-        namespaces: Namespaces { process, network },
+        namespaces: Namespaces { process, network, users },
         name: spec.name.clone(),
     };
     let ready = async {
@@ -135,6 +156,8 @@ fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &C
         read_only_root: spec.traits.read_only_root,
         private_tmp: spec.traits.private_tmp,
         unmasked_paths: spec.traits.unmasked_paths,
+        users_first: spec.traits.users.map_or(0, IdRange::first),
+        users_count: spec.traits.users.map_or(0, IdRange::count),
     }
 }
 
@@ -175,14 +198,23 @@ impl Birth {
     /// cgroup. Its environment is empty: what it needs is in its configuration.
     ///
     /// It is born in its leaf, in the cgroup namespace that is rooted above, below controllers that are
-    /// enabled: no process is moved, for which the kernel would wait (see `cgroup_namespace`).
+    /// enabled: no process is moved, for which the kernel would wait (see `cgroup_namespace`). Where it has
+    /// users of its own, the namespace has to be theirs, so it does all that itself (see `zone::setup`).
     fn give(self) -> Result<(Child, ExitReceiver), Stillbirth> {
-        let cgroup_namespace = match self.namespaces.process {
-            true => Some(cgroup_namespace::rooted_at(self.cgroup.as_fd())?),
-            false => None,
+        let cgroup_namespace = match self.namespaces {
+            Namespaces { process: true, users: None, .. } => {
+                Some(cgroup_namespace::rooted_at(self.cgroup.as_fd())?)
+            }
+            _ => None,
         };
-        let leaf = self.cgroup.create_child(DAEMON_LEAF)?;
-        self.cgroup.enable_controllers()?;
+        let leaf = match self.namespaces.users {
+            Some(_) => None,
+            None => {
+                let leaf = self.cgroup.create_child(DAEMON_LEAF)?;
+                self.cgroup.enable_controllers()?;
+                Some(leaf)
+            }
+        };
         let null = rustix::fs::open(
             "/dev/null",
             rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
@@ -195,7 +227,7 @@ impl Birth {
             image: Image::Descriptor(self.image.as_fd()),
             arguments: &[c"auraed".into(), c"--nested".into(), name],
             environment: &[],
-            cgroup: Some(leaf.as_fd()),
+            cgroup: Some(leaf.as_ref().unwrap_or(&self.cgroup).as_fd()),
             namespaces: self.namespaces,
             cgroup_namespace: cgroup_namespace.as_ref().map(AsFd::as_fd),
             descriptors: &[
@@ -210,7 +242,9 @@ impl Birth {
             directory: Some(c"/"),
             uid: None,
             gid: None,
-            oom_score: None,
+            // What it has in a user namespace it cannot set back for its workloads, which would keep the
+            // right to it: there it is protected no more than they are.
+            oom_score: self.namespaces.users.map(|_| WORKLOAD_OOM_SCORE),
             open_files: None,
             confinement: Confinement::default(),
         };

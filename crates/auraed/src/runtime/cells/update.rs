@@ -105,6 +105,7 @@ fn check_traits(cgroup: &Cgroup, wanted: Traits) -> Result<(), LimitError> {
         ("cell.read_only_root", wanted.read_only_root, has.read_only_root),
         ("cell.private_tmp", wanted.private_tmp, has.private_tmp),
         ("cell.unmasked_paths", wanted.unmasked_paths, has.unmasked_paths),
+        ("cell.user_namespace", wanted.users.is_some(), wanted.users == has.users),
     ] {
         if wanted && !has {
             let rule = "Must be what the cell was made with; free it and allocate it again";

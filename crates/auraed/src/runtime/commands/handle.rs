@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::LEAF_PREFIX;
 use super::runner::{OUTPUT_QUEUE, Output, Runner};
-use crate::runtime::confine::{ConfineError, Restraint};
+use crate::runtime::confine::{ConfineError, DeviceKeeper, Restraint};
 use crate::runtime::executables::{Leaf, Program, WORKLOAD_OOM_SCORE, WORKLOAD_OPEN_FILES};
 use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
@@ -33,6 +33,8 @@ struct Shared {
     cgroup: Arc<Cgroup>,
     reaper: Reaper,
     freezer: Freezer,
+    /// Who restricts their devices.
+    devices: DeviceKeeper,
     /// The number of the next leaf.
     next: AtomicU64,
     /// One for each command that may run.
@@ -72,7 +74,10 @@ pub enum CommandError {
         #[source]
         errno: aurae_kernel::Errno,
     },
-    /// Its cgroup, its pipes or its terminal could not be made.
+    /// Its pipes or its terminal could not be made.
+    #[error("failed to make the input and outputs of the command")]
+    Stdio(#[source] aurae_kernel::Error),
+    /// Its cgroup could not be made.
     #[error(transparent)]
     Kernel(#[from] aurae_kernel::Error),
     /// It cannot be held to what it may do.
@@ -94,10 +99,15 @@ pub enum CommandError {
 impl Commands {
     /// No commands yet, in the zone that `cgroup` is.
     #[must_use]
-    pub fn new(cgroup: Arc<Cgroup>, reaper: Reaper, freezer: Freezer) -> Self {
+    pub fn new(
+        cgroup: Arc<Cgroup>,
+        reaper: Reaper,
+        freezer: Freezer,
+        devices: DeviceKeeper,
+    ) -> Self {
         let slots = Arc::new(Semaphore::new(MAX_COMMANDS as usize));
         let (next, closing) = (AtomicU64::default(), watch::Sender::new(false));
-        Self { shared: Arc::new(Shared { cgroup, reaper, freezer, next, slots, closing }) }
+        Self { shared: Arc::new(Shared { cgroup, reaper, freezer, devices, next, slots, closing }) }
     }
 
     /// Runs a command. It blocks until the program was executed. Must be called on a runtime.
@@ -119,10 +129,10 @@ impl Commands {
             errno,
         })?;
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        let restraint = Restraint::prepare(&command.security)?;
+        let restraint = Restraint::prepare(&command.security, shared.devices)?;
         let leaf = Leaf::create(&shared.cgroup, format!("{LEAF_PREFIX}{number}"))?;
         restraint.hold(&leaf.cgroup)?;
-        let (stdio, ends) = Stdio::open(wanted(command))?;
+        let (stdio, ends) = Stdio::open(wanted(command)).map_err(CommandError::Stdio)?;
         let (child, exit) = self.spawn(command, &program, &leaf, &restraint, &ends)?;
         drop(ends);
         let controls = stdio.controls(shared.reaper.clone(), child.pid);

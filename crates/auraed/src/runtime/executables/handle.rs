@@ -18,7 +18,7 @@ use super::state::{Facts, Outcome, Phase, Snapshot, Status};
 use crate::runtime::cgroup::{KILL_TIMEOUT, survivors};
 use crate::runtime::changes::{Changes, ExecutableNews};
 use crate::runtime::commands::Commands;
-use crate::runtime::confine::ConfineError;
+use crate::runtime::confine::{ConfineError, DeviceKeeper};
 use crate::runtime::freezer::{Freezer, Frozen};
 use crate::runtime::logs::{self, LogRing};
 use crate::runtime::reaper::Reaper;
@@ -181,18 +181,20 @@ pub enum SignalError {
 }
 
 impl Executables {
-    /// No executables yet, in the zone that `cgroup` is. A zone names its processes on `parent`.
+    /// No executables yet, in the zone that `cgroup` is. A zone names its processes on `parent`; `devices`
+    /// says who restricts theirs.
     #[must_use]
     pub fn new(
         cgroup: Arc<Cgroup>,
         reaper: Reaper,
         log_capacity: usize,
         parent: Option<Parent>,
+        devices: DeviceKeeper,
     ) -> Self {
         let freezer = Freezer::new(Arc::clone(&cgroup));
-        let commands = Commands::new(Arc::clone(&cgroup), reaper.clone(), freezer.clone());
+        let commands = Commands::new(Arc::clone(&cgroup), reaper.clone(), freezer.clone(), devices);
         let changes = Changes::default();
-        let launcher = Arc::new(Launcher { cgroup, reaper, parent, freezer, changes });
+        let launcher = Arc::new(Launcher { cgroup, reaper, parent, freezer, changes, devices });
         let (table, started) = (Mutex::default(), Notify::new());
         Self { shared: Arc::new(Shared { launcher, commands, log_capacity, table, started }) }
     }

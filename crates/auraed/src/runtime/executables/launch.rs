@@ -16,7 +16,7 @@ use super::program::Program;
 use super::state::RunStart;
 use crate::runtime::blocking;
 use crate::runtime::changes::Changes;
-use crate::runtime::confine::Restraint;
+use crate::runtime::confine::{DeviceKeeper, Restraint};
 use crate::runtime::freezer::{Freezer, Passage};
 use crate::runtime::reaper::{ExitReceiver, Reaper};
 use crate::runtime::stdio::{ProcessEnds, Stdio, Wanted};
@@ -40,6 +40,8 @@ pub(super) struct Launcher {
     pub(super) freezer: Freezer,
     /// Where starts and ends are told.
     pub(super) changes: Changes,
+    /// Who restricts their devices.
+    pub(super) devices: DeviceKeeper,
 }
 
 /// A program that was executed, and all that belongs to its process.
@@ -71,7 +73,7 @@ impl Launcher {
             errno,
         })?;
         let confine = |source| StartError::Confine { name: executable.name.clone(), source };
-        let restraint = Restraint::prepare(&executable.security).map_err(confine)?;
+        let restraint = Restraint::prepare(&executable.security, self.devices).map_err(confine)?;
         let leaf = Leaf::create(&self.cgroup, format!("{LEAF_PREFIX}{}", executable.name))?;
         restraint.hold(&leaf.cgroup).map_err(confine)?;
         let (stdio, ends) = Stdio::open(wanted(executable))

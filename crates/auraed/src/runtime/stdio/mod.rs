@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use aurae_kernel::terminal::Terminal;
-use aurae_kernel::{Error, Result, readiness};
+use aurae_kernel::{Errno, Error, Result, readiness};
 use aurae_model::TerminalSize;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Gid, Pid, Uid};
@@ -156,7 +156,19 @@ fn give(end: &OwnedFd, wanted: Wanted) -> Result<()> {
     if uid.is_none() && gid.is_none() {
         return Ok(());
     }
-    rustix::fs::fchown(end, uid, gid).map_err(|errno| Error::new("set the owner of a pipe", errno))
+    rustix::fs::fchown(end, uid, gid).map_err(|errno| match errno {
+        Errno::INVAL => {
+            let (uid, gid) = (number(wanted.uid), number(wanted.gid));
+            let whom = format!("uid {uid}, gid {gid}");
+            let what = "give a pipe to whom the user namespace does not have";
+            Error::new(format!("{what} ({whom})"), errno)
+        }
+        errno => Error::new("set the owner of a pipe", errno),
+    })
+}
+
+fn number(id: Option<u32>) -> String {
+    id.map_or_else(|| "unchanged".to_owned(), |id| id.to_string())
 }
 
 fn register(descriptor: OwnedFd, interest: Interest) -> Result<Shared> {

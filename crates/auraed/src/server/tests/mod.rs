@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use aurae_authz::Form;
 use aurae_client::{Client, Identity};
+use aurae_proto::auth::WhoAmIRequest;
+use aurae_proto::auth::auth_service_client::AuthServiceClient;
 use aurae_proto::discovery::DiscoverRequest;
 use aurae_proto::discovery::discovery_service_client::DiscoveryServiceClient;
 use aurae_proto::node::node_service_client::NodeServiceClient;
@@ -37,6 +39,7 @@ use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::service::Api;
 use crate::service::audit::AuditApi;
+use crate::service::auth::Auth;
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -88,6 +91,7 @@ impl Fixture {
         let machine = Machine::new(Role::Beside, BTreeSet::new(), shutdown.clone());
         let api = Api::default()
             .with(Discovery::service(health.clone()))
+            .with(Auth::service())
             .with(NodeApi::service(machine, health.clone(), None, audit.clone()))
             .with(AuditApi::service(audit.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
@@ -186,6 +190,17 @@ async fn a_client_that_the_authority_signed_is_answered() {
     assert_eq!(answer.version, crate::VERSION);
     fixture.health.degrade("mounts", "failed to mount /proc");
     assert!(!discovery.discover(DiscoverRequest {}).await.unwrap().into_inner().healthy);
+}
+
+#[tokio::test]
+async fn a_caller_is_told_until_when_its_certificate_is_valid() {
+    let fixture = Fixture::start();
+    let until = time::OffsetDateTime::now_utc() + time::Duration::days(3);
+    let alice = fixture.pki.client("alice", |params| params.not_after = until);
+    let client = fixture.connect(alice).await;
+    let answer = AuthServiceClient::new(client.channel()).who_am_i(WhoAmIRequest {}).await;
+    let expiry = answer.unwrap().into_inner().certificate_expiry.unwrap();
+    assert_eq!((expiry.seconds, expiry.nanos), (until.unix_timestamp(), 0));
 }
 
 #[tokio::test]
@@ -303,6 +318,7 @@ async fn reflection_lists_and_describes_every_service() {
     let listed: BTreeSet<String> = list.service.into_iter().map(|service| service.name).collect();
     let expected = [
         "aurae.audit.v0.AuditService",
+        "aurae.auth.v0.AuthService",
         "aurae.discovery.v0.DiscoveryService",
         "aurae.node.v0.NodeService",
         "aurae.observe.v0.ObserveService",

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::{Svid, TlsError};
 
 /// A certificate or key has a few KiB, and a bundle some of them; more than this is none.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 20;
 /// A revocation list has about 40 bytes a certificate.
-const MAX_LIST_BYTES: u64 = 16 << 20;
+pub(crate) const MAX_LIST_BYTES: u64 = 16 << 20;
 /// More trust domains, or revocation lists, than one node has to do with.
 const MAX_FILES: usize = 256;
 
@@ -94,9 +94,17 @@ impl Inputs {
     }
 }
 
+/// The bundles in a directory, in the order of their names.
+///
+/// # Errors
+/// It cannot be read, or has too many.
+pub(crate) fn bundles_in(directory: &Path) -> Result<Vec<PathBuf>, TlsError> {
+    inside(BUNDLE, directory, BUNDLE_ENDS)
+}
+
 fn bundles(files: &TlsFiles) -> Result<Vec<Content>, TlsError> {
     let Some(directory) = &files.trust_directory else { return Ok(Vec::new()) };
-    let paths = inside(BUNDLE, directory, BUNDLE_ENDS)?;
+    let paths = bundles_in(directory)?;
     paths.iter().map(|path| read(BUNDLE, path, MAX_FILE_BYTES)).collect()
 }
 

@@ -16,6 +16,7 @@ mod trust;
 
 pub use error::TlsError;
 pub use files::TlsFiles;
+pub(crate) use files::{MAX_FILE_BYTES, MAX_LIST_BYTES, bundles_in};
 pub(super) use refusal::{HandshakeFailure, hear};
 pub use svid::Svid;
 

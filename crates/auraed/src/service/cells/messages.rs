@@ -48,7 +48,7 @@ fn state(state: &CellState) -> (wire::CellState, String) {
 pub(super) fn cell(view: CellView) -> wire::Cell {
     let CellView { name, limits, traits, .. } = view;
     let Traits { isolate_process, isolate_network, api_socket, .. } = traits;
-    let Traits { read_only_root, private_tmp, unmasked_paths, .. } = traits;
+    let Traits { read_only_root, private_tmp, unmasked_paths, users, .. } = traits;
     let Limits { cpu, cpuset, memory, pids_max, io } = limits;
     // Beyond i64 the wire has no number; no machine has that much memory.
     let bytes = |bytes: Option<u64>| bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
@@ -81,6 +81,12 @@ pub(super) fn cell(view: CellView) -> wire::Cell {
         read_only_root,
         private_tmp,
         unmasked_paths,
+        user_namespace: users.map(|users| wire::UserNamespace {
+            host_id: Some(users.first()),
+            count: Some(users.count()),
+            // As it was asked for.
+            allow_system_ids: users.has_system_ids(),
+        }),
     }
 }
 

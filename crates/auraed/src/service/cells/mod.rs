@@ -24,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::admit;
 use crate::reply;
 use crate::route;
-use crate::runtime::cells::{CellState, Cells, InspectError, Room, Zone, view_own};
+use crate::runtime::cells::{CellState, Cells, InspectError, Room, Traits, Zone, view_own};
 use crate::runtime::executables::{Executables, NoSuchExecutable};
 use crate::runtime::freezer::Freezer;
 use crate::service::Answers;
@@ -40,6 +40,8 @@ pub struct OwnZone {
     pub name: String,
     /// Its cgroup.
     pub cgroup: Arc<Cgroup>,
+    /// What it was asked to be. A zone with a user namespace cannot read the note of it.
+    pub traits: Traits,
 }
 
 /// The cell service of a daemon.
@@ -331,8 +333,8 @@ impl CellApi {
         &self,
         principal: &Principal,
     ) -> Result<wire::CellServiceInspectResponse, Status> {
-        let own = view_own(&self.own.name, &self.own.cgroup, self.is_frozen())
-            .map_err(InspectError::from);
+        let OwnZone { name, cgroup, traits } = &self.own;
+        let own = view_own(name, cgroup, *traits, self.is_frozen()).map_err(InspectError::from);
         let mut answer = inspection(own.map_err(|error| reply::status(&error))?);
         answer.executables = self.executables_in(principal, self.place(None)?).await?;
         Ok(answer)

@@ -7,7 +7,7 @@ use aurae_model::CellName;
 use futures_util::stream::StreamExt;
 
 use super::*;
-use crate::runtime::cells::CellsSettings;
+use crate::runtime::cells::{CellsSettings, Nesting};
 use crate::runtime::changes::Changes;
 use crate::runtime::executables::Outcome;
 use crate::runtime::reaper::Reaper;
@@ -25,6 +25,7 @@ fn cells(changes: &Changes) -> Cells {
         path: None,
         parent: None,
         changes: changes.clone(),
+        nesting: Nesting::All,
     };
     Cells::new(settings, Reaper::default())
 }

@@ -10,6 +10,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file aurae/auth/v0/auth.proto.
@@ -56,6 +57,14 @@ export declare type WhoAmIResponse = Message<"aurae.auth.v0.WhoAmIResponse"> & {
    * @generated from field: string role = 3;
    */
   role: string;
+
+  /**
+   * Until when the certificate is valid that the caller has shown. The connection ends then. Unset: for a
+   * caller that showed none.
+   *
+   * @generated from field: google.protobuf.Timestamp certificate_expiry = 4;
+   */
+  certificateExpiry?: Timestamp | undefined;
 };
 
 /**

@@ -431,6 +431,22 @@ export declare type Cell = Message<"aurae.cells.v0.Cell"> & {
    * @generated from field: bool unmasked_paths = 105;
    */
   unmaskedPaths: boolean;
+
+  /**
+   * Gives the cell its own user namespace: its users, and groups, 0, 1, 2, … are users of the host that own
+   * nothing there, so that its root is none outside. Of a file system that it shares with the host it sees
+   * what everybody may read, as of the user 65534, and writes where everybody may. `uid` and `gid` of
+   * executables, and of files that are copied, are as the cell numbers them, and have to be in the range.
+   *
+   * Needs `isolate_process`. The cell can have no cells inside, and no devices asked for: `privileged` is
+   * every capability in its own namespaces, with the devices that every program may use. Its daemon is not
+   * kept from the OOM killer: where that takes it, or all of a cell with `oom_group`, the cell fails. It
+   * can be made on the node, or in a cell without `isolate_process` or with `unmasked_paths`. Unset: the
+   * users are those of what is around the cell.
+   *
+   * @generated from field: aurae.cells.v0.UserNamespace user_namespace = 106;
+   */
+  userNamespace?: UserNamespace | undefined;
 };
 
 /**
@@ -438,6 +454,45 @@ export declare type Cell = Message<"aurae.cells.v0.Cell"> & {
  * Use `create(CellSchema)` to create a new message.
  */
 export declare const CellSchema: GenMessage<Cell>;
+
+/**
+ * The users, and the groups of the same numbers, that a cell has for itself (user_namespaces(7)).
+ *
+ * Cells with the same range are kept apart as cells are, but are the same users to the host's files: what one
+ * leaves in a directory that both see the other may change. Give each a range of its own where that matters.
+ *
+ * @generated from message aurae.cells.v0.UserNamespace
+ */
+export declare type UserNamespace = Message<"aurae.cells.v0.UserNamespace"> & {
+  /**
+   * The number of the host that is 0 in the cell. From 65536 up, unless `allow_system_ids` is set. Unset:
+   * 524288.
+   *
+   * @generated from field: optional uint32 host_id = 1;
+   */
+  hostId?: number | undefined;
+
+  /**
+   * How many there are, 1 or more; the last is at most 4294967294 on the host. Unset: 65536, with which
+   * there is a `nobody` (65534).
+   *
+   * @generated from field: optional uint32 count = 2;
+   */
+  count?: number | undefined;
+
+  /**
+   * Lets the range begin below 65536, where the host's own users are, its root (0) among them.
+   *
+   * @generated from field: bool allow_system_ids = 3;
+   */
+  allowSystemIds: boolean;
+};
+
+/**
+ * Describes the message aurae.cells.v0.UserNamespace.
+ * Use `create(UserNamespaceSchema)` to create a new message.
+ */
+export declare const UserNamespaceSchema: GenMessage<UserNamespace>;
 
 /**
  * Limits on CPU time (cgroup v2 `cpu` controller).
