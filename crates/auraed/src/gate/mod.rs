@@ -10,6 +10,8 @@
 mod audit;
 mod deadline;
 mod decide;
+#[doc(hidden)]
+pub mod edge;
 mod identity;
 mod peek;
 mod replaced;
