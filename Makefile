@@ -1,9 +1,10 @@
 # What people type. The work is done by `cargo xtask` (see xtask/). Tests and nodes are built in the release
 # profile, once; what ships is built from the same sources in `dist`, optimized over all crates at once.
 
+TIME ?= 3600
 XTASK = cargo run --quiet --release --locked --package xtask --
 
-.PHONY: help demo test bench soak node build lint audit
+.PHONY: help demo test bench soak fuzz node build lint audit
 .DEFAULT_GOAL := help
 
 help: ## Shows the targets
@@ -22,6 +23,9 @@ soak: ## Does what adds up for an hour or two: 10,000 cycles, 500 kills, 50 upgr
 	@$(XTASK) test setup build
 	@AURAE_CYCLES=10000 AURAE_KILLS=500 AURAE_UPGRADES=50 cargo test --release --locked --workspace \
 		--test vm -- --nocapture --test-threads 1 cycles:: killed:: upgrade::
+
+fuzz: ## Runs every fuzz target for TIME seconds each (3600), or the one that is named TARGET
+	@$(XTASK) fuzz --time $(TIME) $(TARGET)
 
 node: ## Builds, boots a node and leaves it running (`cargo xtask node down` ends it)
 	@$(XTASK) node up --detach

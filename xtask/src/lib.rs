@@ -5,7 +5,7 @@
 //! - [`testbed`]: a kernel, an initramfs, a machine, a node. `vm-tests` boots its nodes with it too.
 //! - [`suite`]: `make test`, step by step, down to its last line.
 //! - [`bench`]: `make bench`, a node beside its peers.
-//! - [`build`]: `make build`; [`demo`]: `make demo`; [`codegen`]: the TypeScript SDK's messages.
+//! - [`build`]: `make build`; [`demo`]: `make demo`; [`fuzz`]: `make fuzz`; [`codegen`]: the TypeScript SDK's messages.
 
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,7 @@ pub mod build;
 pub mod codegen;
 pub mod debian;
 pub mod demo;
+pub mod fuzz;
 pub mod suite;
 pub mod testbed;
 pub mod tools;

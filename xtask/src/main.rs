@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use xtask::testbed::fleet::{self, DEFAULT_NAME, Up};
 use xtask::workspace::Workspace;
-use xtask::{bench, build, codegen, demo, suite};
+use xtask::{bench, build, codegen, demo, fuzz, suite};
 
 /// The repository's tasks.
 #[derive(Parser)]
@@ -31,6 +31,14 @@ enum Task {
         /// Changes nothing; fails when what is committed is out of date.
         #[arg(long)]
         check: bool,
+    },
+    /// Runs the fuzz targets under libFuzzer; installs cargo-fuzz where it is missing.
+    Fuzz {
+        /// Runs only the targets of these names.
+        targets: Vec<String>,
+        /// How long each runs, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        time: u64,
     },
     /// Checks formatting and runs clippy.
     Lint,
@@ -119,6 +127,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build => build::shipped(&workspace)?,
         Task::Codegen { check } => codegen::run(workspace.root(), check)?,
         Task::Demo => demo::run(&workspace)?,
+        Task::Fuzz { targets, time } => fuzz::run(&workspace, &targets, time)?,
         Task::Lint => return suite::run(&workspace, &["fmt".to_owned(), "clippy".to_owned()]),
         Task::Test(TestArguments { list: true, .. }) => suite::list(),
         Task::Test(TestArguments { steps, .. }) => return suite::run(&workspace, &steps),

@@ -61,6 +61,11 @@ impl Workspace {
         self.target.join("testbed")
     }
 
+    /// Where the fuzzer keeps what it has found interesting for a target.
+    pub fn grown_corpus(&self, target: &str) -> PathBuf {
+        self.target.join("fuzz").join(target)
+    }
+
     /// The state of the nodes that `node up` started, a directory each.
     pub fn nodes(&self) -> PathBuf {
         self.target.join("nodes")

@@ -41,9 +41,23 @@ pub trait Reply: Error {
     fn code(&self) -> Code;
 }
 
-/// The status for an error: its code, and its text followed by that of each of its sources.
+/// The longest text of a status, in bytes. It goes among the headers, of which gRPC implementations take 8 KiB,
+/// and a byte may be three there (percent-encoding). Some texts name what the caller sent.
+pub const MAX_TEXT_BYTES: usize = 2048;
+
+/// The status for an error: its code, and its text followed by that of each of its sources, cut where it is
+/// longer than [`MAX_TEXT_BYTES`].
 pub fn status(error: &impl Reply) -> Status {
-    Status::new(error.code(), text(error))
+    Status::new(error.code(), cut(text(error)))
+}
+
+fn cut(mut text: String) -> String {
+    const CUT: &str = "…";
+    if text.len() > MAX_TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_TEXT_BYTES - CUT.len()));
+        text.push_str(CUT);
+    }
+    text
 }
 
 /// As [`status`], for what a client may ask again after a pause, in gRPC's own words.
@@ -576,5 +590,14 @@ mod tests {
         let status = status(&Invalid::required("cell.name"));
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(status.message(), "Field = cell.name; Required");
+    }
+
+    #[test]
+    fn a_text_is_cut_where_headers_would_not_hold_it() {
+        let long = Invalid::new("executable.env", "ä".repeat(MAX_TEXT_BYTES));
+        let status = status(&long);
+        let text = status.message();
+        assert!(text.len() <= MAX_TEXT_BYTES && text.len() > MAX_TEXT_BYTES - 3, "{}", text.len());
+        assert!(text.starts_with("Field = executable.env; ä") && text.ends_with("ä…"), "{text}");
     }
 }

@@ -30,7 +30,7 @@ mod schema;
 
 pub use contract::{Access, Contract, ContractError, Method, SIGHT};
 pub use permit::{Denied, Granted, Permit, authorize_inside};
-pub use policies::{BUILT_IN, Decision, Policies, Question, Rule};
+pub use policies::{BUILT_IN, Checker, Decision, Policies, Question, Rule};
 pub use principal::{Form, Principal, Role};
 pub use problem::{PolicyErrors, Problem};
 pub use resource::{Executable, Node, Object, Resource};

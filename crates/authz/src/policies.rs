@@ -122,9 +122,43 @@ impl fmt::Debug for Policies {
     }
 }
 
+/// Reads policies, and checks each against the schema of a contract. To make one takes longer than to check a
+/// file with it.
+pub struct Checker {
+    contract: Arc<Contract>,
+    validator: Validator,
+}
+
+impl fmt::Debug for Checker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Checker").finish_non_exhaustive()
+    }
+}
+
+impl Checker {
+    /// One for policies over the RPCs of `contract`.
+    ///
+    /// # Errors
+    /// There is no schema for it: a bug.
+    pub fn new(contract: Arc<Contract>) -> Result<Self, PolicyErrors> {
+        let validator = Validator::new(contract_schema(&contract)?);
+        Ok(Self { contract, validator })
+    }
+
+    /// Reads policies: each text with the name of its file.
+    ///
+    /// # Errors
+    /// Everything that is wrong, with its file and line.
+    pub fn parse<'a>(
+        &self,
+        texts: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Policies, PolicyErrors> {
+        Policies::read(Arc::clone(&self.contract), texts, Some(&self.validator))
+    }
+}
+
 impl Policies {
-    /// Reads policies: each text with the name of its file. Every policy is checked against the schema of
-    /// the contract.
+    /// Reads policies as [`Checker::parse`], for those who do it once.
     ///
     /// # Errors
     /// Everything that is wrong, with its file and line.
@@ -132,15 +166,14 @@ impl Policies {
         contract: Arc<Contract>,
         texts: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, PolicyErrors> {
-        let validator = Validator::new(contract_schema(&contract)?);
-        Self::read(contract, texts, Some(validator))
+        Checker::new(contract)?.parse(texts)
     }
 
     /// Without a validator the texts are known to be right.
     fn read<'a>(
         contract: Arc<Contract>,
         texts: impl IntoIterator<Item = (&'a str, &'a str)>,
-        validator: Option<Validator>,
+        validator: Option<&Validator>,
     ) -> Result<Self, PolicyErrors> {
         let vocabulary = Vocabulary::new(&contract).map_err(generated)?;
         let mut reader = Reader {
@@ -329,7 +362,7 @@ fn generated(error: String) -> PolicyErrors {
 
 struct Reader<'a> {
     contract: &'a Contract,
-    validator: Option<Validator>,
+    validator: Option<&'a Validator>,
     set: PolicySet,
     rules: HashMap<PolicyId, Arc<Rule>>,
     contextual: BTreeSet<String>,
@@ -351,7 +384,7 @@ impl Reader<'_> {
             let told = "a template is no policy: nothing would fill its slots".to_owned();
             self.errors.push(Problem::at(file, text, offset, told));
         }
-        if let Some(validator) = &self.validator {
+        if let Some(validator) = self.validator {
             let checked = validator.validate(&set, ValidationMode::default());
             let problem = |diagnostic| Problem::of(file, text, diagnostic);
             self.errors.extend(checked.validation_errors().map(|error| problem(error)));

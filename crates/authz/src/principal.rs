@@ -210,11 +210,18 @@ impl Principal {
     }
 }
 
+/// For people. No two principals read the same: what somebody else chose is in quotes, with escapes, unless
+/// it is a SPIFFE ID.
 impl fmt::Display for Principal {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.name;
         match self.form {
-            Form::Serial => write!(formatter, "certificate {}", self.name),
-            _ => formatter.write_str(&self.name),
+            Form::Spiffe | Form::Parent => formatter.write_str(name),
+            Form::Dns => write!(formatter, "DNS name {name:?}"),
+            Form::CommonName => write!(formatter, "common name {name:?}"),
+            Form::Serial => write!(formatter, "certificate {}", name.escape_debug()),
+            // An executable's name has nothing to escape, but a daemon above tells it.
+            Form::Executable => write!(formatter, "{}", name.escape_debug()),
         }
     }
 }
@@ -312,6 +319,30 @@ mod tests {
         for bad in ["", "alice", "king:alice", "common-name:%4", "common-name:%zz", "dns:%ff"] {
             assert_eq!(Principal::decode(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn no_two_principals_read_the_same() {
+        let names = [
+            "alice",
+            "spiffe://a/admin/alice",
+            "certificate 2a",
+            "common name \"alice\"",
+            "executables/x",
+            "parent",
+            "alice\" may not call x\n",
+        ];
+        let principals = names.iter().flat_map(|name| {
+            // None chooses the name of a SPIFFE ID, of a serial number, or of an executable freely.
+            let free = [Form::Dns, Form::CommonName].map(|form| Principal::named(form, name));
+            free.into_iter().chain([Principal::named(Form::Spiffe, name)]).flatten()
+        });
+        let ours = [Principal::parent(), Principal::executable("executables/x")];
+        let serial = Principal::named(Form::Serial, "2a");
+        let all: Vec<_> = principals.chain(ours).chain(serial).collect();
+        let printed: std::collections::BTreeSet<_> = all.iter().map(Principal::to_string).collect();
+        assert_eq!(printed.len(), all.len(), "{printed:?}");
+        assert!(printed.iter().all(|text| !text.contains('\n')), "{printed:?}");
     }
 
     #[test]

@@ -94,7 +94,12 @@ impl Conversation {
     /// With what is at the other end of `controls`.
     #[must_use]
     pub fn with(controls: &Controls) -> Self {
-        let (input, terminal) = (controls.has_input(), controls.has_terminal());
+        Self::new(controls.has_input(), controls.has_terminal())
+    }
+
+    /// With something that has an input, or a terminal, or not.
+    #[must_use]
+    pub fn new(input: bool, terminal: bool) -> Self {
         Self { input, terminal, input_ended: false }
     }
 
@@ -179,10 +184,6 @@ mod tests {
         wire::ExecStart { args: vec!["cat".into()], ..Default::default() }
     }
 
-    fn conversation(input: bool, terminal: bool) -> Conversation {
-        Conversation { input, terminal, input_ended: false }
-    }
-
     fn said(conversation: &mut Conversation, message: ToCommand) -> Result<Input, String> {
         let wire = wire::CellServiceExecRequest { message: Some(message) };
         conversation.to_command(wire).map_err(|error| error.to_string())
@@ -226,7 +227,8 @@ mod tests {
             let refusal = exec(permit(), first).unwrap_err().to_string();
             assert_eq!(refusal, "Field = start; Must be the first message");
         }
-        let refusal = said(&mut conversation(true, false), ToCommand::Start(cat())).unwrap_err();
+        let refusal =
+            said(&mut Conversation::new(true, false), ToCommand::Start(cat())).unwrap_err();
         assert_eq!(refusal, "Field = start; Must be the first message, and no other");
     }
 
@@ -234,11 +236,11 @@ mod tests {
     fn what_there_is_not_cannot_be_used() {
         let end = ToCommand::StdinEnd(wire::StdinEnd {});
         let size = |rows| ToCommand::Resize(wire::TerminalSize { rows, columns: 80 });
-        let mut bare = conversation(false, false);
+        let mut bare = Conversation::new(false, false);
         assert!(said(&mut bare, stdin(b"x")).unwrap_err().starts_with("Field = stdin; There is"));
         assert!(said(&mut bare, end.clone()).unwrap_err().starts_with("Field = stdin; There is"));
         assert!(said(&mut bare, size(24)).unwrap_err().starts_with("Field = resize; There is"));
-        let mut full = conversation(true, true);
+        let mut full = Conversation::new(true, true);
         assert_eq!(said(&mut full, stdin(b"x")), Ok(Input::Bytes(Bytes::from_static(b"x"))));
         assert!(said(&mut full, size(0)).unwrap_err().starts_with("Field = resize.rows; "));
         assert!(said(&mut full, size(24)).is_ok());
@@ -249,7 +251,7 @@ mod tests {
     #[test]
     fn messages_are_bounded_and_signals_are_signals() {
         static LONG: [u8; MAX_STDIN + 1] = [0; MAX_STDIN + 1];
-        let mut full = conversation(true, true);
+        let mut full = Conversation::new(true, true);
         assert!(said(&mut full, stdin(&LONG)).unwrap_err().starts_with("Field = stdin; At most"));
         assert!(said(&mut full, ToCommand::Signal(2)).is_ok());
         for number in [0, -1, 65] {

@@ -20,9 +20,9 @@ const HEADER: &str = "grpc-timeout";
 
 /// Calls within the caller's deadline, if it set one. When the deadline passes, the call is dropped; a
 /// stream that has begun ends with DEADLINE_EXCEEDED, whether or not the caller ends it too.
-pub(super) async fn bounded<C, F>(request: Request<Body>, call: C) -> Response<Body>
+pub(super) async fn bounded<B, C, F>(request: Request<B>, call: C) -> Response<Body>
 where
-    C: FnOnce(Request<Body>) -> F,
+    C: FnOnce(Request<B>) -> F,
     F: Future<Output = Response<Body>>,
 {
     match timeout(request.headers()) {

@@ -4,61 +4,75 @@
 //! method + zone path + first message ──▶ object, context ──▶ Policies ──▶ Permit, and the body as it came
 //! ```
 //!
-//! The first message is read only where it matters: where it names the resource, or a policy looks at it.
+//! The first message is read only where it matters: where it names the resource, or a policy looks at it. It is
+//! waited for in any case, but who may not is told so before where it does not matter.
 
 use std::sync::Arc;
 
 use aurae_authz::{Denied, Method, Permit, Policies, Principal, Question};
 use aurae_model::CellPath;
+use bytes::Bytes;
 use http::Request;
-use prost_reflect::DynamicMessage;
+use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::{Refused, peek};
+use super::Refused;
+use super::peek::{Arriving, Begun};
 use crate::audit::Verdict;
 use crate::reply;
 
 /// Decides, and gives the request back for whoever answers it.
-pub(super) async fn decide(
+pub(super) async fn decide<B: Arriving>(
     policies: &Arc<Policies>,
     principal: &Principal,
     zone: Option<&CellPath>,
-    request: Request<Body>,
+    request: Request<B>,
     verdict: &Verdict,
 ) -> Result<(Permit, Request<Body>), Status> {
     let refused = |refused: Refused| reply::status(&refused);
-    let path = request.uri().path();
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
     let Some(method) = policies.contract().method(path) else {
         return Err(refused(Refused::NoSuchMethod(path.to_owned())));
     };
-    let (message, request) = first_message(policies, method, request).await.map_err(refused)?;
-    let object = &method.object(zone, message.as_ref());
-    verdict.set_resource(&object.to_string());
-    let question = Question { principal, method, object, request: message.as_ref() };
+    let ask = |message: Option<&DynamicMessage>| {
+        let object = &method.object(zone, message);
+        verdict.set_resource(&object.to_string());
+        ask(policies, Question { principal, method, object, request: message }, verdict)
+    };
+    let (permit, begun) = match to_look_at(policies, method) {
+        None => (ask(None)?, Begun::of(body).await.map_err(refused)?),
+        Some(descriptor) => {
+            let begun = Begun::of(body).await.map_err(refused)?;
+            let message = begun.message().map(|bytes| decode(descriptor, bytes));
+            (ask(message.transpose().map_err(refused)?.as_ref())?, begun)
+        }
+    };
+    Ok((permit, Request::from_parts(parts, begun.into_body())))
+}
+
+fn ask(
+    policies: &Arc<Policies>,
+    question: Question<'_>,
+    verdict: &Verdict,
+) -> Result<Permit, Status> {
     let decided = policies.authorize(question);
     let rule = decided.as_ref().map_or_else(Denied::rule, Permit::rule);
     if let Some(rule) = rule {
         verdict.set_rule(&rule.to_string());
     }
-    Ok((decided.map_err(|denied| reply::status(&denied))?, request))
+    decided.map_err(|denied| reply::status(&denied))
 }
 
-/// The first message, where the decision needs it.
-async fn first_message(
-    policies: &Policies,
-    method: &Method,
-    request: Request<Body>,
-) -> Result<(Option<DynamicMessage>, Request<Body>), Refused> {
+/// The request, where the decision needs it.
+fn to_look_at<'a>(policies: &Policies, method: &'a Method) -> Option<&'a MessageDescriptor> {
     let needs_it = method.names_resource() || policies.looks_at_request(method);
-    let descriptor = method.request().filter(|request| needs_it && request.fields().len() > 0);
-    let Some(descriptor) = descriptor else { return Ok((None, request)) };
-    let (parts, body) = request.into_parts();
-    let (message, body) = peek::first_message(body).await?;
-    let decode = |bytes| {
-        // A request that cannot be read is not decided over as if it said nothing.
-        DynamicMessage::decode(descriptor.clone(), bytes)
-            .map_err(|error| Refused::Malformed(error.to_string()))
-    };
-    Ok((message.map(decode).transpose()?, Request::from_parts(parts, body)))
+    method.request().filter(|request| needs_it && request.fields().len() > 0)
+}
+
+/// A request that cannot be read is not decided over as if it said nothing.
+fn decode(descriptor: &MessageDescriptor, bytes: Bytes) -> Result<DynamicMessage, Refused> {
+    DynamicMessage::decode(descriptor.clone(), bytes)
+        .map_err(|error| Refused::Malformed(error.to_string()))
 }

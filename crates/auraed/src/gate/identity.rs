@@ -34,7 +34,10 @@ pub struct CertificateExpiry(pub SystemTime);
 /// It cannot be read.
 pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertificate> {
     let unreadable = |error: &dyn std::fmt::Display| UnreadableCertificate(error.to_string());
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(&error))?;
+    let (rest, certificate) = X509Certificate::from_der(der).map_err(|error| unreadable(&error))?;
+    if !rest.is_empty() {
+        return Err(unreadable(&format_args!("{} bytes come after it", rest.len())));
+    }
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
     let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
     let (mut uris, mut dns_names) = (Vec::new(), Vec::new());
@@ -42,6 +45,8 @@ pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertifi
         match name {
             GeneralName::URI(uri) => uris.push(*uri),
             GeneralName::DNSName(name) => dns_names.push(*name),
+            // What is passed over might be the second URI, or for another reader the first name.
+            GeneralName::Invalid(..) => return Err(unreadable(&"it has a malformed name")),
             _ => {}
         }
     }
@@ -55,4 +60,38 @@ pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertifi
     let seconds = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
     let expiry = CertificateExpiry(UNIX_EPOCH + Duration::from_secs(seconds));
     Ok(Identity { principal, validity: validity.unsigned_abs(), expiry })
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    /// A certificate for these URIs.
+    fn certificate(uris: [&str; 2]) -> Vec<u8> {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = uris.map(|uri| SanType::URI(uri.try_into().unwrap())).to_vec();
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn a_certificate_with_a_malformed_name_names_nobody() {
+        let mut der = certificate(["spiffe://a/b", "spiffe://a/c"]);
+        assert_ne!(identity_of_certificate(&der).unwrap().principal.name(), "spiffe://a/c");
+        // The first name's tag: a URI becomes something that is not read as one.
+        let name = b"spiffe://a/b";
+        let place = der.windows(name.len()).position(|window| window == name).unwrap();
+        let tag = der.get_mut(place - 2).unwrap();
+        assert_eq!(std::mem::replace(tag, 0x80), 0x86);
+        let error = identity_of_certificate(&der).unwrap_err().to_string();
+        assert!(error.ends_with("it has a malformed name"), "{error}");
+    }
+
+    #[test]
+    fn nothing_comes_after_a_certificate() {
+        let mut der = certificate(["spiffe://a/b", "spiffe://a/c"]);
+        der.push(0);
+        assert!(identity_of_certificate(&der).is_err());
+    }
 }

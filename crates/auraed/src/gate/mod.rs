@@ -10,10 +10,11 @@
 mod audit;
 mod deadline;
 mod decide;
+#[doc(hidden)]
+pub mod edge;
 mod identity;
 mod peek;
 mod replaced;
-mod slow;
 
 pub use audit::AuditedBody;
 pub use identity::{CertificateExpiry, Identity, UnreadableCertificate, identity_of_certificate};
@@ -25,7 +26,6 @@ use std::sync::Arc;
 
 use aurae_authz::{Action, Permit, Principal, authorize_inside};
 use aurae_model::ZonePath;
-use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
@@ -39,7 +39,7 @@ use crate::server::MAX_MESSAGE_BYTES;
 use crate::share::{Call, Guest};
 use crate::shutdown::Shutdown;
 use audit::attach;
-use slow::Timely;
+use peek::{Arriving, Begun};
 
 /// A request that the gate turned away.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ pub enum Refused {
     #[error("grpc-timeout {0:?} is not 1 to 8 digits and one of H, M, S, m, u, n")]
     BadDeadline(String),
     /// The request did not come.
-    #[error("the first message of the request did not come in {} s", slow::FIRST_MESSAGE_TIMEOUT.as_secs())]
+    #[error("the first message of the request did not come in {} s", peek::FIRST_MESSAGE_TIMEOUT.as_secs())]
     Slow,
     /// The contract does not have the method.
     #[error("this daemon has no method {0:?}; gRPC reflection lists those it has")]
@@ -126,36 +126,38 @@ pub struct Admitted {
     believed: bool,
 }
 
-impl Gate {
-    async fn decide(
+impl Admitted {
+    /// The permit, and the request once its first message has come.
+    async fn decide<B: Arriving>(
         &self,
         principal: &Principal,
         action: Action,
         zone: Option<ZonePath>,
-        request: Request<Body>,
+        request: Request<B>,
         verdict: &Verdict,
     ) -> Result<(Permit, Request<Body>), Status> {
-        let Some(policies) = &self.policies else {
-            let permit = authorize_inside(principal, action);
-            return Ok((permit.map_err(|denied| reply::status(&denied))?, request));
+        if let Some(policies) = &self.gate.policies {
+            let zone = zone.as_ref().map(ZonePath::cells);
+            return decide::decide(&policies.current(), principal, zone, request, verdict).await;
+        }
+        let permit = authorize_inside(principal, action);
+        let permit = permit.map_err(|denied| reply::status(&denied))?;
+        let (parts, body) = request.into_parts();
+        let body = match self.believed {
+            // It has waited for the message itself.
+            true => Body::new(body),
+            false => Begun::of(body).await.map_err(|slow| reply::status(&slow))?.into_body(),
         };
-        let zone = zone.as_ref().map(ZonePath::cells);
-        decide::decide(&policies.current(), principal, zone, request, verdict).await
+        Ok((permit, Request::from_parts(parts, body)))
     }
-}
 
-impl Admitted {
     /// The same connection, whose peer has shown a certificate that is valid until then.
     #[must_use]
     pub fn until(self, expiry: CertificateExpiry) -> Self {
         Self { expiry: Some(expiry), ..self }
     }
 
-    async fn answer<B>(self, mut request: Request<B>) -> Response<AuditedBody>
-    where
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<tonic::codegen::StdError>,
-    {
+    async fn answer<B: Arriving>(self, mut request: Request<B>) -> Response<AuditedBody> {
         let action = Action::new(request.uri().path());
         let named = match self.believed {
             true => route::principal(request.headers()),
@@ -178,14 +180,10 @@ impl Admitted {
                 return attach(record, None, status.into_http());
             }
         };
-        let request = request.map(|body| match self.believed {
-            true => Body::new(body),
-            false => Body::new(Timely::new(Body::new(body))),
-        });
         let verdict = record.verdict().clone();
         let call = async |request| {
             let zone = zone.map_err(|error| reply::status(&error))?;
-            let asked = gate.decide(&principal, action, zone, request, &verdict).await;
+            let asked = self.decide(&principal, action, zone, request, &verdict).await;
             let (permit, request) = asked.inspect_err(|_| verdict.deny())?;
             Ok::<_, Status>(gate.route.call(permit, request).await)
         };

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use aurae_authz::Form;
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use prost::Message;
 use tonic::{Code, Status};
@@ -149,6 +150,22 @@ async fn what_was_decided_over_is_what_the_service_gets() {
     assert_eq!(garbage.code(), Code::Internal, "{garbage}");
     assert!(garbage.message().starts_with("the request cannot be read"), "{garbage}");
     assert!(fixture.taken().is_empty());
+}
+
+#[tokio::test]
+async fn who_may_not_is_told_before_the_message_is_waited_for() {
+    use futures_util::{FutureExt as _, stream};
+    let fixture = Fixture::new("");
+    let ask = |who: &str| {
+        let silent = stream::pending::<Result<http_body::Frame<Bytes>, Status>>();
+        let request = Request::post("/aurae.node.v0.NodeService/Info");
+        let request = request.body(http_body_util::StreamBody::new(silent)).unwrap();
+        let who = Principal::named(Form::Spiffe, &format!("spiffe://aurae.local/{who}")).unwrap();
+        let answer = fixture.gate.admit(who, "a test".into(), None).answer(request).now_or_never();
+        answer.map(|response| Status::from_header_map(response.headers()).unwrap().code())
+    };
+    assert_eq!(ask("user/nobody"), Some(Code::PermissionDenied));
+    assert_eq!(ask("admin/alice"), None);
 }
 
 #[tokio::test]

@@ -260,7 +260,11 @@ async fn a_certificate_without_a_uri_is_known_by_its_other_names() {
     let bob = fixture.pki.client("bob", |params| params.subject_alt_names.clear());
     // Only a SPIFFE ID has a role.
     let refused = fixture.discover(bob).await.unwrap_err();
-    assert!(refused.contains("bob may not call discovery.Discover on node"), "{refused}");
+    assert!(
+        // As the error is printed for debugging, with escapes of its own.
+        refused.contains(r#"common name \"bob\" may not call discovery.Discover on node"#),
+        "{refused}"
+    );
     let is = |entry: &Entry, form, name: &str| {
         entry.principal.as_ref().is_some_and(|who| who.form() == form && who.name() == name)
     };
