@@ -49,6 +49,7 @@ pub struct Rule {
     pub id: Option<String>,
     /// Its annotations, in the order of their names.
     pub annotations: BTreeMap<String, String>,
+    text: Arc<str>,
     pub(crate) forbids: bool,
     pub(crate) principal: PrincipalConstraint,
     sight: Sight,
@@ -71,10 +72,15 @@ enum Sight {
 
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.id {
-            Some(id) => write!(formatter, "{id} ({}:{})", self.file, self.line),
-            None => write!(formatter, "{}:{}", self.file, self.line),
-        }
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Rule {
+    /// What it is called: its file and line, and its `@id` where it has one.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
 }
 
@@ -348,10 +354,13 @@ impl Reader<'_> {
             let actions = contract.actions().filter(|method| is_for(policy, method));
             self.contextual.extend(actions.map(|method| method.action().to_owned()));
         }
+        let id = annotations.get("id").cloned();
+        let place = format!("{file}:{line}");
         let rule = Rule {
             file: file.to_owned(),
             line,
-            id: annotations.get("id").cloned(),
+            text: id.as_ref().map_or_else(|| place.clone(), |id| format!("{id} ({place})")).into(),
+            id,
             annotations,
             forbids: policy.effect() == Effect::Forbid,
             principal: policy.principal_constraint(),

@@ -34,12 +34,12 @@ pub(super) async fn decide(
     };
     let (message, request) = first_message(policies, method, request).await.map_err(refused)?;
     let object = &method.object(zone, message.as_ref());
-    verdict.set_resource(&object.to_string());
+    verdict.set_resource(object.name());
     let question = Question { principal, method, object, request: message.as_ref() };
     let decided = policies.authorize(question);
     let rule = decided.as_ref().map_or_else(Denied::rule, Permit::rule);
     if let Some(rule) = rule {
-        verdict.set_rule(&rule.to_string());
+        verdict.set_rule(rule.text());
     }
     Ok((decided.map_err(|denied| reply::status(&denied))?, request))
 }

@@ -23,7 +23,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use aurae_authz::{Action, Permit, Principal, authorize_inside};
+use aurae_authz::{Action, Permit, Policies, Principal, authorize_inside};
 use aurae_model::ZonePath;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -99,54 +99,64 @@ impl Gate {
     /// The gate for one connection: its peer is known, and has a share unless it is of a zone.
     #[must_use]
     pub fn admit(&self, principal: Principal, peer: String, guest: Option<Guest>) -> Admitted {
-        let guest = guest.map(Arc::new);
-        Admitted { gate: self.clone(), principal, peer: peer.into(), guest, believed: false }
+        let (gate, peer) = (self.clone(), peer.into());
+        Admitted(Arc::new(Peer { gate, principal, peer, guest, believed: false }))
     }
 
     /// The gate for the connection to the daemon above, which says itself who asks.
     #[must_use]
     pub fn admit_parent(&self) -> Admitted {
-        let (principal, peer) = (Principal::parent(), "parent".into());
-        Admitted { gate: self.clone(), principal, peer, guest: None, believed: true }
+        let (gate, principal, peer) = (self.clone(), Principal::parent(), "parent".into());
+        Admitted(Arc::new(Peer { gate, principal, peer, guest: None, believed: true }))
     }
 }
 
-/// A connection whose peer is known.
+/// A connection whose peer is known. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub struct Admitted(Arc<Peer>);
+
+#[derive(Debug)]
+struct Peer {
     gate: Gate,
     principal: Principal,
     peer: Arc<str>,
-    guest: Option<Arc<Guest>>,
+    guest: Option<Guest>,
     /// Whether the peer is believed when it says for whom it asks.
     believed: bool,
 }
 
-impl Gate {
-    async fn decide(
-        &self,
-        principal: &Principal,
-        action: Action,
-        zone: Option<ZonePath>,
-        request: Request<Body>,
-        verdict: &Verdict,
-    ) -> Result<(Permit, Request<Body>), Status> {
-        let Some(policies) = &self.policies else {
-            let permit = authorize_inside(principal, action);
-            return Ok((permit.map_err(|denied| reply::status(&denied))?, request));
-        };
-        let zone = zone.as_ref().map(ZonePath::cells);
-        decide::decide(&policies.current(), principal, zone, request, verdict).await
-    }
+/// Without policies the daemon above has decided.
+async fn decide(
+    policies: Option<&Arc<Policies>>,
+    principal: &Principal,
+    action: Action,
+    zone: Option<ZonePath>,
+    request: Request<Body>,
+    verdict: &Verdict,
+) -> Result<(Permit, Request<Body>), Status> {
+    let Some(policies) = policies else {
+        let permit = authorize_inside(principal, action);
+        return Ok((permit.map_err(|denied| reply::status(&denied))?, request));
+    };
+    let zone = zone.as_ref().map(ZonePath::cells);
+    decide::decide(policies, principal, zone, request, verdict).await
 }
 
-impl Admitted {
-    async fn answer<B>(self, request: Request<B>) -> Response<AuditedBody>
+/// What is asked for; the name of a method of the contract is there already.
+fn action(policies: Option<&Arc<Policies>>, path: &str) -> Action {
+    let method = policies.and_then(|policies| policies.contract().method(path));
+    method.map_or_else(|| Action::new(path), |method| method.asked())
+}
+
+impl Peer {
+    async fn answer<B>(&self, request: Request<B>) -> Response<AuditedBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError>,
     {
-        let action = Action::new(request.uri().path());
+        let policies = self.gate.policies.as_ref().map(PolicyStore::current);
+        let policies = policies.as_ref();
+        let action = action(policies, request.uri().path());
         let named = match self.believed {
             true => route::principal(request.headers()),
             false => Ok(self.principal.clone()),
@@ -169,11 +179,11 @@ impl Admitted {
             true => Body::new(body),
             false => Body::new(Timely::new(Body::new(body))),
         });
-        let verdict = record.verdict().clone();
+        let verdict = record.verdict();
         let call = async |request| {
             let zone = zone.map_err(|error| reply::status(&error))?;
-            let asked = gate.decide(&principal, action, zone, request, &verdict).await;
-            let (permit, request) = asked.inspect_err(|_| verdict.deny())?;
+            let decided = decide(policies, &principal, action, zone, request, verdict).await;
+            let (permit, request) = decided.inspect_err(|_| verdict.deny())?;
             Ok::<_, Status>(gate.route.call(permit, request).await)
         };
         let call = async |request| call(request).await.unwrap_or_else(Status::into_http);
@@ -196,8 +206,8 @@ impl hyper::service::Service<Request<Incoming>> for Admitted {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let admitted = self.clone();
-        Box::pin(async move { Ok(admitted.answer(request).await) })
+        let peer = Arc::clone(&self.0);
+        Box::pin(async move { Ok(peer.answer(request).await) })
     }
 }
 

@@ -59,7 +59,7 @@ impl Fixture {
         let frame = [&[0], length.as_slice(), message].concat();
         let request = Request::post(path).body(Full::new(Bytes::from(frame))).unwrap();
         let who = Principal::named(Form::Spiffe, &format!("spiffe://aurae.local/{who}")).unwrap();
-        let response = self.gate.admit(who, "a test".into(), None).answer(request).await;
+        let response = self.gate.admit(who, "a test".into(), None).0.answer(request).await;
         Status::from_header_map(response.headers()).unwrap()
     }
 

@@ -39,7 +39,7 @@ use crate::audit::Audit;
 use crate::gate::{Admitted, Gate, Identity, identity_of_certificate};
 use crate::policy::PolicyStore;
 use crate::route::Route;
-use crate::share::{Guest, InLane, InLanes, Lane, Shares};
+use crate::share::{Guest, InLane, Lane, Shares, Started, WithCalls};
 use crate::shutdown::Shutdown;
 use preface::{Begun, begun};
 use sources::{Counted, Source, Sources};
@@ -116,8 +116,7 @@ impl Server {
         policies: PolicyStore,
         per_second: u32,
     ) -> Self {
-        // The others of the runtime's threads are there for everybody else.
-        let places = tokio::runtime::Handle::current().metrics().num_workers() / 2;
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
         let gate = Gate::new(route, shutdown.clone(), audit.clone()).with_policies(policies);
         Self {
             gate,
@@ -125,8 +124,10 @@ impl Server {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             sources: Sources::default(),
-            strangers: Lane::new(places),
-            shares: Shares::new(places, per_second),
+            // A handshake takes longer than most calls: half of the threads are there for everybody else.
+            strangers: Lane::new(workers / 2),
+            // Alone, a principal has all threads; another waits for what they have at hand.
+            shares: Shares::new(workers, per_second),
             audit,
             cut: watch::Sender::new(false),
         }
@@ -279,7 +280,7 @@ impl Server {
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
             _ = self.shutdown.wait() => {
-                connection.as_mut().inner().graceful_shutdown();
+                connection.as_mut().inner().connection().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,
                     _ = cut.wait_for(|cut| *cut) => Ok(()),
@@ -287,7 +288,7 @@ impl Server {
             }
             () = tokio::time::sleep(validity) => {
                 tracing::warn!(peer, "ending a connection: the client's certificate has expired");
-                connection.as_mut().inner().graceful_shutdown();
+                connection.as_mut().inner().connection().graceful_shutdown();
                 tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
             }
             reason = tls.refused(&chain) => {
@@ -301,20 +302,21 @@ impl Server {
         }
     }
 
-    /// The connection, which runs in its principal's lane as its calls do.
+    /// The connection with its calls, which runs in its principal's lane.
     fn connection(
         &self,
         stream: Handshaken,
         principal: Principal,
         peer: &str,
         guest: Guest,
-    ) -> InLane<http2::Connection<TokioIo<Handshaken>, Admitted, InLanes>> {
+    ) -> InLane<WithCalls<http2::Connection<TokioIo<Handshaken>, Admitted, Started>>> {
         let lane = guest.lane().clone();
         let service = self.gate.admit(principal, peer.to_owned(), Some(guest));
-        let mut http = http(InLanes(lane.clone()));
+        let started = Started::default();
+        let mut http = http(started.clone());
         http.initial_stream_window_size(CLIENT_STREAM_WINDOW)
             .initial_connection_window_size(CLIENT_CONNECTION_WINDOW);
-        lane.wrap(http.serve_connection(TokioIo::new(stream), service))
+        lane.wrap(started.with(http.serve_connection(TokioIo::new(stream), service)))
     }
 }
 
