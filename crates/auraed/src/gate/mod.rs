@@ -20,12 +20,13 @@ pub use identity::{Identity, UnreadableCertificate, identity_of_certificate};
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use aurae_authz::{Action, Permit, Policies, Principal, authorize_inside};
 use aurae_model::ZonePath;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
@@ -149,7 +150,7 @@ fn action(policies: Option<&Arc<Policies>>, path: &str) -> Action {
 }
 
 impl Peer {
-    async fn answer<B>(&self, request: Request<B>) -> Response<AuditedBody>
+    async fn answer<B>(self: Arc<Self>, request: Request<B>) -> Response<AuditedBody>
     where
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError>,
@@ -187,8 +188,11 @@ impl Peer {
             Ok::<_, Status>(gate.route.call(permit, request).await)
         };
         let call = async |request| call(request).await.unwrap_or_else(Status::into_http);
-        let answer = deadline::bounded(request, call);
-        let response = replaced::interruptible(&gate.shutdown, answer).await;
+        let response = {
+            // In its place: it is large, and would be moved into what waits for it.
+            let answer = pin!(deadline::bounded(request, call));
+            replaced::interruptible(&gate.shutdown, answer).await
+        };
         attach(record, entered, response)
     }
 
@@ -207,7 +211,7 @@ impl hyper::service::Service<Request<Incoming>> for Admitted {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let peer = Arc::clone(&self.0);
-        Box::pin(async move { Ok(peer.answer(request).await) })
+        Box::pin(peer.answer(request).map(Ok))
     }
 }
 

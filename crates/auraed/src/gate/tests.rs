@@ -151,6 +151,15 @@ async fn what_was_decided_over_is_what_the_service_gets() {
     assert!(fixture.taken().is_empty());
 }
 
+/// It is moved when it begins, and memory that is touched once costs more than what is done in it.
+#[test]
+fn a_call_under_way_is_small() {
+    let gate = Gate::new(Route::new(Api::default(), None), Shutdown::default(), Audit::none());
+    let request = Request::new(Full::new(Bytes::new()));
+    let size = size_of_val(&gate.admit_parent().0.answer(request));
+    assert!(size <= 4096, "it has {size} bytes");
+}
+
 #[tokio::test]
 async fn new_policies_hold_for_the_next_request_of_an_open_connection() {
     let fixture = Fixture::new("permit (principal in Role::\"admin\", action, resource);");

@@ -99,9 +99,8 @@ impl<C: Future> Future for WithCalls<C> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<C::Output> {
         let this = self.project();
         let ended = this.connection.poll(context);
-        if ended.is_pending() {
-            this.calls.poll(context);
-        }
+        // Also at the end: what came with the last bytes is begun, and recorded.
+        this.calls.poll(context);
         ended
     }
 }
