@@ -91,7 +91,8 @@ impl Route {
         let reached = cells.reach(permit.resource()).map_err(|error| reply::status(&error));
         let room = |zone: Zone| zone.room().map(|room| (zone, room)).map_err(|e| reply::status(&e));
         match reached.and_then(room) {
-            Ok((zone, room)) => pass_on(permit.principal(), zone, room, request).await,
+            // Apart, so that what is answered here has no room for it.
+            Ok((zone, room)) => Box::pin(pass_on(permit.principal(), zone, room, request)).await,
             Err(status) => status.into_http(),
         }
     }

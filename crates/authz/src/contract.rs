@@ -13,7 +13,7 @@ use prost_reflect::{
 };
 
 use crate::context::Record;
-use crate::{Executable, Object};
+use crate::{Action, Executable, Object};
 
 /// The option of an RPC.
 const OPTION: &str = "aurae.authz.v0.method";
@@ -102,8 +102,8 @@ type Place = Vec<FieldDescriptor>;
 /// An RPC as the policies see it.
 #[derive(Clone)]
 pub struct Method {
-    path: String,
-    action: String,
+    path: Action,
+    action: Arc<str>,
     subsystem: String,
     access: Access,
     cell: Option<Place>,
@@ -125,13 +125,23 @@ impl Method {
     /// The path of the gRPC method.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        self.path.as_str()
+    }
+
+    /// The path as what is asked for. Cheap: it is shared.
+    #[must_use]
+    pub fn asked(&self) -> Action {
+        self.path.clone()
     }
 
     /// The action's name: `cells.Start`.
     #[must_use]
     pub fn action(&self) -> &str {
         &self.action
+    }
+
+    pub(crate) fn shared_action(&self) -> Arc<str> {
+        Arc::clone(&self.action)
     }
 
     /// Its subsystem, which is a group of actions, too: `cells`.
@@ -253,10 +263,10 @@ impl Contract {
 
     fn add(&mut self, method: Method) -> Result<(), ContractError> {
         let method = Arc::new(method);
-        if self.actions.insert(method.action.clone(), Arc::clone(&method)).is_some() {
-            return Err(ContractError::SameAction(method.action.clone()));
+        if self.actions.insert(method.action().to_owned(), Arc::clone(&method)).is_some() {
+            return Err(ContractError::SameAction(method.action().to_owned()));
         }
-        self.methods.insert(method.path.clone(), method);
+        self.methods.insert(method.path().to_owned(), method);
         Ok(())
     }
 
@@ -314,7 +324,7 @@ fn described(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Method,
     };
     let subsystem = subsystem(service.parent_file().package_name()).to_owned();
     Ok(Method {
-        action: format!("{subsystem}.{}", method.name()),
+        action: format!("{subsystem}.{}", method.name()).into(),
         subsystem,
         access,
         cell: place("cell")?,
@@ -323,14 +333,14 @@ fn described(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Method,
         tells_inside: flag("tells_inside"),
         record: Arc::new(Record::of(&request)),
         request: Some(request),
-        path,
+        path: Action::new(&path),
     })
 }
 
 fn of_others(path: &str, action: &str) -> Method {
     Method {
-        path: path.to_owned(),
-        action: action.to_owned(),
+        path: Action::new(path),
+        action: action.into(),
         subsystem: action.split('.').next().unwrap_or_default().to_owned(),
         access: Access::Read,
         cell: None,

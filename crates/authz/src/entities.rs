@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use aurae_model::CellPath;
 use cedar_policy::{
-    Entities, Entity, EntityId, EntityTypeName, EntityUid, PrincipalConstraint,
-    RestrictedExpression,
+    ActionConstraint, Entities, Entity, EntityId, EntityTypeName, EntityUid, PrincipalConstraint,
+    ResourceConstraint, RestrictedExpression,
 };
 
 use crate::contract::{Contract, Method};
@@ -24,7 +24,61 @@ pub(crate) struct Vocabulary {
     cell: EntityTypeName,
     executable: EntityTypeName,
     /// By the actions' names; each has its groups.
-    actions: HashMap<String, Entity>,
+    actions: HashMap<String, (Kin, Entity)>,
+}
+
+/// A question in Cedar's words.
+pub(crate) struct Spoken {
+    pub(crate) principal: Kin,
+    pub(crate) action: Kin,
+    pub(crate) resource: Kin,
+    /// All that is known of them.
+    pub(crate) entities: Entities,
+}
+
+/// An entity's name, and the names of all that it is in.
+#[derive(Clone)]
+pub(crate) struct Kin {
+    pub(crate) name: EntityUid,
+    around: Vec<EntityUid>,
+}
+
+impl Kin {
+    fn is_in(&self, uid: &EntityUid) -> bool {
+        self.name == *uid || self.around.contains(uid)
+    }
+
+    fn is_a(&self, kind: &EntityTypeName) -> bool {
+        self.name.type_name() == kind
+    }
+
+    pub(crate) fn fits_principal(&self, scope: &PrincipalConstraint) -> bool {
+        match scope {
+            PrincipalConstraint::Any => true,
+            PrincipalConstraint::In(uid) => self.is_in(uid),
+            PrincipalConstraint::Eq(uid) => self.name == *uid,
+            PrincipalConstraint::Is(kind) => self.is_a(kind),
+            PrincipalConstraint::IsIn(kind, uid) => self.is_a(kind) && self.is_in(uid),
+        }
+    }
+
+    pub(crate) fn fits_action(&self, scope: &ActionConstraint) -> bool {
+        match scope {
+            ActionConstraint::Any => true,
+            ActionConstraint::In(uids) => uids.iter().any(|uid| self.is_in(uid)),
+            ActionConstraint::Eq(uid) => self.name == *uid,
+        }
+    }
+
+    pub(crate) fn fits_resource(&self, scope: &ResourceConstraint) -> bool {
+        match scope {
+            ResourceConstraint::Any => true,
+            ResourceConstraint::In(uid) => self.is_in(uid),
+            ResourceConstraint::Eq(uid) => self.name == *uid,
+            ResourceConstraint::Is(kind) => self.is_a(kind),
+            ResourceConstraint::IsIn(kind, uid) => self.is_a(kind) && self.is_in(uid),
+        }
+    }
 }
 
 type Attributes = HashMap<String, RestrictedExpression>;
@@ -36,8 +90,9 @@ impl Vocabulary {
         let action = |id: &str| uid(&action_type, id);
         let actions = contract.actions().map(|method| {
             let groups = [method.access().as_str(), method.subsystem()].map(action);
-            let entity = Entity::new_no_attrs(action(method.action()), groups.into());
-            (method.action().to_owned(), entity)
+            let kin = Kin { name: action(method.action()), around: groups.to_vec() };
+            let entity = Entity::new_no_attrs(kin.name.clone(), groups.into());
+            (method.action().to_owned(), (kin, entity))
         });
         Ok(Self {
             role: name("Role")?,
@@ -59,19 +114,20 @@ impl Vocabulary {
         principal: &Principal,
         method: &Method,
         object: &Object,
-    ) -> Result<([EntityUid; 3], Entities), String> {
+    ) -> Result<Spoken, String> {
         let action = self.actions.get(method.action());
-        let action = action.ok_or_else(|| format!("{} is no action", method.action()))?;
-        let principal = self.principal(principal)?;
-        let mut entities = vec![action.clone()];
-        let names = [principal.uid(), action.uid(), self.resource(object, &mut entities)?];
-        entities.push(principal);
+        let (action, groups) = action.ok_or_else(|| format!("{} is no action", method.action()))?;
+        let (principal, who) = self.principal(principal)?;
+        let mut entities = Vec::new();
+        let name = self.resource(object, &mut entities)?;
+        let resource = Kin { name, around: entities.iter().map(Entity::uid).collect() };
+        entities.extend([groups.clone(), who]);
         let entities =
             Entities::from_entities(entities, None).map_err(|error| error.to_string())?;
-        Ok((names, entities))
+        Ok(Spoken { principal, action: action.clone(), resource, entities })
     }
 
-    fn principal(&self, principal: &Principal) -> Result<Entity, String> {
+    fn principal(&self, principal: &Principal) -> Result<(Kin, Entity), String> {
         let name = principal.name();
         let mut attributes = attributes([("name", name)]);
         let kind = match principal.form() {
@@ -89,22 +145,14 @@ impl Vocabulary {
             Form::Parent => return Err("the daemon above a zone is no principal here".into()),
         };
         let roles = principal.role().map(|role| uid(&self.role, role.as_str()));
-        entity(uid(kind, name), attributes, roles.into_iter().collect())
+        let kin = Kin { name: uid(kind, name), around: roles.into_iter().collect() };
+        let entity = entity(kin.name.clone(), attributes, kin.around.iter().cloned().collect())?;
+        Ok((kin, entity))
     }
 
     /// Whether a policy's scope lets `principal` in; what cannot be told may.
     pub(crate) fn may_match(&self, scope: &PrincipalConstraint, principal: &Principal) -> bool {
-        let Ok(entity) = self.principal(principal) else { return true };
-        let name = entity.uid();
-        let role = principal.role().map(|role| uid(&self.role, role.as_str()));
-        let is_in = |uid: &EntityUid| *uid == name || role.as_ref() == Some(uid);
-        match scope {
-            PrincipalConstraint::Any => true,
-            PrincipalConstraint::In(uid) => is_in(uid),
-            PrincipalConstraint::Eq(uid) => *uid == name,
-            PrincipalConstraint::Is(kind) => kind == name.type_name(),
-            PrincipalConstraint::IsIn(kind, uid) => kind == name.type_name() && is_in(uid),
-        }
+        self.principal(principal).map_or(true, |(kin, _)| kin.fits_principal(scope))
     }
 
     /// Adds a resource and what it is in, and answers its name.

@@ -21,6 +21,7 @@
 mod context;
 mod contract;
 mod entities;
+mod evaluate;
 mod permit;
 mod policies;
 mod principal;

@@ -188,7 +188,7 @@ impl Policies {
         }
         Ok(Permit {
             principal: principal.clone(),
-            action: Action::new(method.path()),
+            action: method.asked(),
             resource: Granted(Scope::On(object.clone())),
             policies: Some(Arc::clone(self)),
             rule: decision.rules.first().map(Arc::clone),

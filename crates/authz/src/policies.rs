@@ -5,17 +5,17 @@
 //!                        └─ PolicyErrors, each with its file and line
 //! ```
 //!
-//! Where no policy looks at the request, a decision depends on the principal, the action and the resource
-//! alone; so many of these are kept. A reload makes a new set, with nothing kept.
+//! What policies say that do not look at the request depends on the principal, the action and the resource
+//! alone; so many of these answers are kept, and with each the few policies that are left to look at the
+//! request. A reload makes a new set, with nothing kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Context, Decision as Verdict, Effect,
-    EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint, Request,
+    ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
     ResourceConstraint, Schema, ValidationMode, Validator,
 };
 use prost_reflect::DynamicMessage;
@@ -24,14 +24,16 @@ use aurae_model::CellPath;
 
 use crate::contract::{Contract, Method, SIGHT};
 use crate::entities::Vocabulary;
+use crate::evaluate::{Applicable, Held};
 use crate::problem::{PolicyErrors, Problem, place};
 use crate::resource::is_in;
 use crate::schema::schema;
 use crate::{Object, Principal};
 
-/// So many decisions are kept: a thousand callers with four things each. When there are more, all are
-/// dropped, which costs each of them one decision.
-const MAX_KEPT: usize = 4096;
+/// So many answers are kept: a hundred callers with twenty things each. One takes some hundred bytes, and
+/// 10 KiB where a policy looks at the request. When there are more, all are dropped, which costs each of
+/// them one evaluation.
+const MAX_KEPT: usize = 2048;
 
 /// What holds where nobody wrote policies.
 pub const BUILT_IN: (&str, &str) = ("built-in", include_str!("builtin.cedar"));
@@ -47,8 +49,9 @@ pub struct Rule {
     pub id: Option<String>,
     /// Its annotations, in the order of their names.
     pub annotations: BTreeMap<String, String>,
-    forbids: bool,
-    principal: PrincipalConstraint,
+    text: Arc<str>,
+    pub(crate) forbids: bool,
+    pub(crate) principal: PrincipalConstraint,
     sight: Sight,
 }
 
@@ -69,10 +72,15 @@ enum Sight {
 
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.id {
-            Some(id) => write!(formatter, "{id} ({}:{})", self.file, self.line),
-            None => write!(formatter, "{}:{}", self.file, self.line),
-        }
+        formatter.write_str(&self.text)
+    }
+}
+
+impl Rule {
+    /// What it is called: its file and line, and its `@id` where it has one.
+    #[must_use]
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
 }
 
@@ -101,24 +109,24 @@ pub struct Decision {
     pub errors: Vec<String>,
 }
 
-type Key = (Principal, String, Object);
+/// Who asks for which action on what.
+type Key = (Principal, Arc<str>, Object);
 
 /// A set of policies, and what is needed to ask it.
 pub struct Policies {
     contract: Arc<Contract>,
     vocabulary: Vocabulary,
-    authorizer: Authorizer,
-    set: PolicySet,
-    rules: HashMap<PolicyId, Arc<Rule>>,
+    /// In the order in which they were read.
+    held: Vec<Held>,
     /// The actions of which a policy looks at the request.
     contextual: BTreeSet<String>,
     warnings: Vec<Problem>,
-    kept: Mutex<HashMap<Key, Arc<Decision>>>,
+    kept: Mutex<HashMap<Key, Arc<Applicable>>>,
 }
 
 impl fmt::Debug for Policies {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Policies").field("rules", &self.rules.len()).finish_non_exhaustive()
+        formatter.debug_struct("Policies").field("rules", &self.held.len()).finish_non_exhaustive()
     }
 }
 
@@ -179,8 +187,7 @@ impl Policies {
         let mut reader = Reader {
             contract: &contract,
             validator,
-            set: PolicySet::new(),
-            rules: HashMap::new(),
+            held: Vec::new(),
             contextual: BTreeSet::new(),
             warnings: Vec::new(),
             errors: Vec::new(),
@@ -188,12 +195,11 @@ impl Policies {
         for (file, text) in texts {
             reader.read(file, text);
         }
-        let Reader { set, rules, contextual, warnings, errors, .. } = reader;
+        let Reader { held, contextual, warnings, errors, .. } = reader;
         if !errors.is_empty() {
             return Err(PolicyErrors(errors));
         }
-        let (authorizer, kept) = (Authorizer::new(), Mutex::default());
-        Ok(Self { contract, vocabulary, authorizer, set, rules, contextual, warnings, kept })
+        Ok(Self { contract, vocabulary, held, contextual, warnings, kept: Mutex::default() })
     }
 
     /// What holds where nobody wrote policies: the roles by SPIFFE path. Tests check them against the
@@ -213,6 +219,22 @@ impl Policies {
         Self::read(contract, [], None)
     }
 
+    /// What was not checked against the schema.
+    #[cfg(test)]
+    pub(crate) fn unchecked(contract: &Arc<Contract>, text: &str) -> Self {
+        Self::read(Arc::clone(contract), [("test.cedar", text)], None).unwrap()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        self.kept().clear();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> &[Held] {
+        &self.held
+    }
+
     /// The contract that they were checked against.
     #[must_use]
     pub fn contract(&self) -> &Arc<Contract> {
@@ -222,7 +244,7 @@ impl Policies {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.rules.len()
+        self.held.len()
     }
 
     /// What is allowed in a policy and hardly meant, such as one that can never apply.
@@ -240,75 +262,34 @@ impl Policies {
     /// What the policies say.
     #[must_use]
     pub fn decide(&self, question: Question<'_>) -> Arc<Decision> {
-        if self.looks_at_request(question.method) {
-            return Arc::new(self.evaluate(question));
+        let Question { principal, method, object, request } = question;
+        self.applicable(principal, method, object).decide(&self.held, method, request)
+    }
+
+    /// What can be said before the request is looked at.
+    fn applicable(
+        &self,
+        principal: &Principal,
+        method: &Method,
+        object: &Object,
+    ) -> Arc<Applicable> {
+        let key = (principal.clone(), method.shared_action(), object.clone());
+        if let Some(applicable) = self.kept().get(&key) {
+            return Arc::clone(applicable);
         }
-        let Question { principal, method, object, .. } = question;
-        let key = (principal.clone(), method.action().to_owned(), object.clone());
-        // What is kept is whole whenever the lock is free.
-        let kept = |key: &Key| self.kept().get(key).map(Arc::clone);
-        if let Some(decision) = kept(&key) {
-            return decision;
-        }
-        let decision = Arc::new(self.evaluate(question));
+        let question = self.vocabulary.speak(principal, method, object);
+        let applicable = Arc::new(Applicable::new(&self.held, question));
         let mut kept = self.kept();
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }
-        kept.insert(key, Arc::clone(&decision));
-        decision
+        kept.insert(key, Arc::clone(&applicable));
+        applicable
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Decision>>> {
+    /// What is kept is whole whenever the lock is free.
+    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Arc<Applicable>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What cannot be asked is denied.
-    fn evaluate(&self, question: Question<'_>) -> Decision {
-        let failed = |error: String| Decision { errors: vec![error], ..Decision::default() };
-        match self.ask(question) {
-            Ok(decision) => decision,
-            Err(error) => failed(error),
-        }
-    }
-
-    fn ask(&self, question: Question<'_>) -> Result<Decision, String> {
-        let Question { principal, method, object, request } = question;
-        let context = match (self.looks_at_request(method), method.request()) {
-            (true, Some(descriptor)) => {
-                let unset = || DynamicMessage::new(descriptor.clone());
-                let request = request.map_or_else(unset, Clone::clone);
-                method.record().context(&request)?
-            }
-            _ => Context::empty(),
-        };
-        let (names, entities) = self.vocabulary.speak(principal, method, object)?;
-        let [principal, action, resource] = names;
-        let request = Request::new(principal, action, resource, context, None)
-            .map_err(|error| error.to_string())?;
-        let answer = self.authorizer.is_authorized(&request, &self.set, &entities);
-        let diagnostics = answer.diagnostics();
-        let mut rules: Vec<_> =
-            diagnostics.reason().filter_map(|id| self.rules.get(id)).map(Arc::clone).collect();
-        rules.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        let mut allowed = answer.decision() == Verdict::Allow;
-        let mut errors = Vec::new();
-        for AuthorizationError::PolicyEvaluationError(error) in diagnostics.errors() {
-            let rule = self.rules.get(error.policy_id());
-            errors.push(match rule {
-                Some(rule) => format!("{rule}: {}", error.inner()),
-                None => error.to_string(),
-            });
-            // Cedar would pass over it, and a caller could choose numbers with which that happens.
-            if let Some(rule) = rule.filter(|rule| rule.forbids) {
-                if std::mem::take(&mut allowed) {
-                    rules.clear();
-                }
-                rules.push(Arc::clone(rule));
-            }
-        }
-        errors.sort();
-        Ok(Decision { allowed, rules, errors })
     }
 
     /// Whether `principal` may know of a cell (`None`: of the node's own zone).
@@ -343,7 +324,7 @@ impl Policies {
         };
         decision.allowed
             && decision.rules.iter().any(broad)
-            && !self.rules.values().any(|rule| rule.forbids && carves(rule))
+            && !self.held.iter().any(|Held { rule, .. }| rule.forbids && carves(rule))
     }
 }
 
@@ -363,8 +344,7 @@ fn generated(error: String) -> PolicyErrors {
 struct Reader<'a> {
     contract: &'a Contract,
     validator: Option<&'a Validator>,
-    set: PolicySet,
-    rules: HashMap<PolicyId, Arc<Rule>>,
+    held: Vec<Held>,
     contextual: BTreeSet<String>,
     warnings: Vec<Problem>,
     errors: Vec<Problem>,
@@ -393,40 +373,33 @@ impl Reader<'_> {
         let order = |problem: &Problem| (problem.file.clone(), problem.line, problem.column);
         self.errors.sort_by_key(order);
         self.warnings.sort_by_key(order);
-        for (number, (line, policy)) in in_order(&set, text).into_iter().enumerate() {
-            if let Err(error) = self.add(file, number, line, policy) {
-                self.errors.push(Problem { file: file.to_owned(), line, column: 1, text: error });
-            }
+        for (line, policy) in in_order(&set, text) {
+            self.add(file, line, policy);
         }
     }
 
-    fn add(
-        &mut self,
-        file: &str,
-        number: usize,
-        line: usize,
-        policy: &Policy,
-    ) -> Result<(), String> {
-        let id = PolicyId::new(format!("{file}#{number}"));
+    fn add(&mut self, file: &str, line: usize, policy: &Policy) {
         let annotations: BTreeMap<_, _> =
             policy.annotations().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let contract = self.contract;
-        if looks_at_context(policy) {
+        let looks = looks_at_context(policy);
+        if looks {
             let actions = contract.actions().filter(|method| is_for(policy, method));
             self.contextual.extend(actions.map(|method| method.action().to_owned()));
         }
+        let id = annotations.get("id").cloned();
+        let place = format!("{file}:{line}");
         let rule = Rule {
             file: file.to_owned(),
             line,
-            id: annotations.get("id").cloned(),
+            text: id.as_ref().map_or_else(|| place.clone(), |id| format!("{id} ({place})")).into(),
+            id,
             annotations,
             forbids: policy.effect() == Effect::Forbid,
             principal: policy.principal_constraint(),
             sight: sight(contract, policy),
         };
-        self.set.add(policy.new_id(id.clone())).map_err(|error| error.to_string())?;
-        self.rules.insert(id, Arc::new(rule));
-        Ok(())
+        self.held.push(Held::new(self.held.len(), policy, Arc::new(rule), looks));
     }
 }
 

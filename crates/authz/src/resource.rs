@@ -1,5 +1,6 @@
 //! What an action is done to.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use aurae_model::{CellPath, ExecutableName, Invalid, ZonePath};
@@ -43,6 +44,15 @@ impl Object {
         match name.rsplit_once("/executables/") {
             Some((path, name)) => executable(Some(zone(path)?), name),
             None => zone(name).map(|cell| Self::Zone(Some(cell))),
+        }
+    }
+
+    /// Its name. That of the node, which most requests are about, is there already.
+    #[must_use]
+    pub fn name(&self) -> Cow<'static, str> {
+        match self {
+            Self::Zone(None) => Cow::Borrowed(NODE),
+            object => Cow::Owned(object.to_string()),
         }
     }
 
@@ -147,6 +157,7 @@ mod tests {
             "executables/nginx",
         ] {
             assert_eq!(Object::parse(name).unwrap().to_string(), name);
+            assert_eq!(Object::parse(name).unwrap().name(), name);
         }
         assert_eq!(Object::parse("node").unwrap(), Node.object());
         for bad in ["", "web", "cells", "cells/", "executables/", "executables/_x", "pods/a"] {

@@ -441,48 +441,72 @@ fn the_policies_of_the_documentation_are_right() {
 #[test]
 #[ignore = "prints figures"]
 fn figures_of_a_decision() {
+    let small = "context has cell.memory.max && context.cell.memory.max <= 1073741824";
     for count in [4_usize, 30, 100] {
-        let mut text = String::new();
-        for number in 0..count {
-            let _ = writeln!(
-                text,
-                "permit (principal is Spiffe, action in Action::\"operate\", resource in \
-                 Cell::\"cells/team-{number}\") when {{ principal.path like \"team-{number}/*\" }};"
+        // Of so many teams, each with its cells; what all may do, and what each may do if it asks for little.
+        for (name, condition) in [("one looks at the request", ""), ("all do", small)] {
+            let and = if condition.is_empty() { "" } else { " && " };
+            let mut text = format!(
+                "forbid (principal, action == Action::\"cells.Allocate\", resource) unless {{ {small} }};"
             );
+            for number in 0..count {
+                let _ = writeln!(
+                    text,
+                    "permit (principal is Spiffe, action in Action::\"operate\", resource in \
+                     Cell::\"cells/team-{number}\") \
+                     when {{ principal.path like \"team-{number}/*\"{and}{condition} }};"
+                );
+            }
+            println!("{count:4} policies, {name}");
+            figures_of(&Arc::new(Policies::unchecked(contract(), &text)));
         }
-        let condition = "forbid (principal, action == Action::\"cells.Allocate\", resource) unless \
-             { context has cell.memory.max && context.cell.memory.max <= 1073741824 };";
-        let policies = policies(&format!("{text}{condition}"));
-        let method = contract().action("cells.Allocate").unwrap();
-        let cell = wire::Cell {
-            name: "web".into(),
-            memory: Some(wire::MemoryController { max: Some(1), ..Default::default() }),
-            ..Default::default()
-        };
-        let bytes = wire::CellServiceAllocateRequest { cell: Some(cell) }.encode_to_vec();
-        let (principal, zone) = (&spiffe("team-1/x"), CellPath::parse("team-1", "z").unwrap());
-        let measure = |name: &str, call: &dyn Fn() -> bool| {
-            let mut times: Vec<_> = (0..20_000)
-                .map(|_| {
-                    let start = std::time::Instant::now();
-                    assert!(std::hint::black_box(call()));
-                    start.elapsed()
-                })
-                .collect();
-            times.sort();
-            let at = |share: usize| times[times.len() * share / 100];
-            println!("{count:4} policies, {name}: p50 {:?}, p99 {:?}", at(50), at(99));
-        };
-        measure("request decoded and looked at", &|| {
-            let request = method.request().unwrap().clone();
-            let request = DynamicMessage::decode(request, bytes.as_slice()).unwrap();
-            let object = &method.object(Some(&zone), Some(&request));
-            let request = Some(&request);
-            policies.authorize(Question { principal, method, object, request }).is_ok()
-        });
-        let free = contract().action("cells.Free").unwrap();
-        let object = &Object::Zone(Some(zone.clone()));
-        let question = Question { principal, method: free, object, request: None };
+    }
+}
+
+fn figures_of(policies: &Arc<Policies>) {
+    let measure = |name: &str, call: &dyn Fn() -> bool| {
+        let mut times: Vec<_> = (0..20_000)
+            .map(|_| {
+                let start = std::time::Instant::now();
+                assert!(std::hint::black_box(call()));
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        let at = |share: usize| times[times.len() * share / 100];
+        println!("     {name}: p50 {:?}, p99 {:?}", at(50), at(99));
+    };
+    let method = contract().action("cells.Allocate").unwrap();
+    let cell = wire::Cell {
+        name: "web".into(),
+        memory: Some(wire::MemoryController { max: Some(1), ..Default::default() }),
+        ..Default::default()
+    };
+    let bytes = wire::CellServiceAllocateRequest { cell: Some(cell) }.encode_to_vec();
+    let (principal, zone) = (&spiffe("team-1/x"), CellPath::parse("team-1", "z").unwrap());
+    let read = || {
+        let request = method.request().unwrap().clone();
+        let request = DynamicMessage::decode(request, bytes.as_slice()).unwrap();
+        (method.object(Some(&zone), Some(&request)), request)
+    };
+    let asked = |object: &Object, request: &DynamicMessage| {
+        let request = Some(request);
+        policies.authorize(Question { principal, method, object, request }).is_ok()
+    };
+    measure("a request decoded alone", &|| read().0.cell().is_some());
+    measure("a request decoded and decided over", &|| {
+        let (object, request) = read();
+        asked(&object, &request)
+    });
+    let (object, request) = read();
+    measure("the same, of something new", &|| {
+        policies.forget();
+        asked(&object, &request)
+    });
+    let free = contract().action("cells.Free").unwrap();
+    let object = &Object::Zone(Some(zone.clone()));
+    let question = Question { principal, method: free, object, request: None };
+    if !policies.looks_at_request(free) {
         measure("kept", &|| policies.authorize(question).is_ok());
     }
 }

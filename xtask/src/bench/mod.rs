@@ -50,8 +50,10 @@ pub fn run(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
     build::release(workspace)?;
     build::shipped(workspace)?;
     let bench = Bench::new(workspace, workspace.bench())?;
-    let result =
-        if wanted.host { bench.on_host(&wanted.only) } else { bench.in_machine(&wanted.only) };
+    let result = match wanted.host {
+        true => whole_on_host(&bench, &wanted.only),
+        false => bench.in_machine(&wanted.only),
+    };
     if result.is_ok() && wanted.only.is_empty() {
         if !wanted.host {
             bench.boots()?;

@@ -26,11 +26,11 @@ pub struct Entry {
     /// What for; `None`: a connection that was refused.
     pub action: Option<Action>,
     /// What it was for.
-    pub resource: Option<String>,
+    pub resource: Option<Cow<'static, str>>,
     /// Whether it was allowed.
     pub decision: Decision,
     /// The policies that decided.
-    pub rule: Option<String>,
+    pub rule: Option<Arc<str>>,
     /// How it ended.
     pub code: Code,
     /// How long it took.
@@ -69,8 +69,8 @@ impl Entry {
             self.principal.as_ref().map(|principal| principal.name().len()),
             Some(self.peer.len()),
             self.action.as_ref().map(|action| action.as_str().len()),
-            self.resource.as_ref().map(String::len),
-            self.rule.as_ref().map(String::len),
+            self.resource.as_ref().map(|resource| resource.len()),
+            self.rule.as_ref().map(|rule| rule.len()),
             self.reason.as_ref().map(String::len),
         ];
         size_of::<Self>() + texts.into_iter().flatten().sum::<usize>()
@@ -120,10 +120,18 @@ pub(super) fn cut_action(action: Action) -> Action {
 }
 
 /// The same of a text that may have an owner.
-pub(super) fn owned(text: Cow<'_, str>) -> String {
+pub(super) fn cut_owned(text: Cow<'static, str>) -> Cow<'static, str> {
     match text.len() {
-        0..=MAX_TEXT => text.into_owned(),
-        _ => cut(&text).to_owned(),
+        0..=MAX_TEXT => text,
+        _ => Cow::Owned(cut(&text).to_owned()),
+    }
+}
+
+/// The same of a text that is shared.
+pub(super) fn cut_shared(text: &Arc<str>) -> Arc<str> {
+    match text.len() {
+        0..=MAX_TEXT => Arc::clone(text),
+        _ => cut(text).into(),
     }
 }
 
@@ -167,7 +175,9 @@ pub(super) mod tests {
     fn what_a_client_makes_long_is_cut() {
         let long = cut_action(Action::new(&"é".repeat(MAX_TEXT)));
         assert_eq!(long.as_str().len(), MAX_TEXT);
-        assert_eq!(owned("x".repeat(MAX_TEXT + 1).into()).len(), MAX_TEXT);
+        let long = "x".repeat(MAX_TEXT + 1);
+        assert_eq!(cut_owned(long.clone().into()).len(), MAX_TEXT);
+        assert_eq!(cut_shared(&long.into()).len(), MAX_TEXT);
         let mut line = Vec::new();
         Entry { principal: Some(Principal::common_name(&"y".repeat(9999))), ..entry(1) }
             .write_line(&mut line);

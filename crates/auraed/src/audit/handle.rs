@@ -9,7 +9,7 @@ use aurae_authz::{Action, Principal};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tonic::Code;
 
-use super::entry::owned;
+use super::entry::cut_owned;
 use super::file::{FileError, LogFile, Target};
 use super::ring::{Cursor, MAX_BYTES, Ring, Seen, Start};
 use super::writer::{Slot, Writer};
@@ -193,7 +193,7 @@ impl Audit {
             rule: None,
             code: Code::Unauthenticated,
             duration_us: 0,
-            reason: Some(owned(reason.into())),
+            reason: Some(cut_owned(reason.to_owned().into()).into_owned()),
             omitted,
         };
         self.push(entry, None);

@@ -1,5 +1,6 @@
 //! A record while its call goes on.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -7,39 +8,33 @@ use aurae_authz::{Action, Principal};
 use aurae_model::ZonePath;
 use tonic::Code;
 
-use super::entry::{cut, cut_action};
+use super::entry::{cut_action, cut_owned, cut_shared};
 use super::handle::unix_nanos_now;
 use super::writer::Slot;
 use super::{Audit, Decision, Entry, Unrecordable};
 
-/// What the rooms behind the gate find out about a call, for its record. It travels in the extensions of
-/// the request.
-#[derive(Clone, Debug, Default)]
-pub struct Verdict {
-    found: Arc<Found>,
-}
-
+/// What is found out about a call while it goes on, for its record.
 #[derive(Debug, Default)]
-struct Found {
+pub struct Verdict {
     denied: OnceLock<()>,
-    resource: OnceLock<String>,
-    rule: OnceLock<String>,
+    resource: OnceLock<Cow<'static, str>>,
+    rule: OnceLock<Arc<str>>,
 }
 
 impl Verdict {
     /// The call is denied.
     pub fn deny(&self) {
-        let _ = self.found.denied.set(());
+        let _ = self.denied.set(());
     }
 
     /// The call is for this resource. The first word counts.
-    pub fn set_resource(&self, resource: &str) {
-        let _ = self.found.resource.set(cut(resource).to_owned());
+    pub fn set_resource(&self, resource: Cow<'static, str>) {
+        let _ = self.resource.set(cut_owned(resource));
     }
 
     /// These policies decided. The first word counts.
-    pub fn set_rule(&self, rule: &str) {
-        let _ = self.found.rule.set(cut(rule).to_owned());
+    pub fn set_rule(&self, rule: &Arc<str>) {
+        let _ = self.rule.set(cut_shared(rule));
     }
 }
 
@@ -104,8 +99,8 @@ impl Record {
     /// The call has ended like this. Only the first end counts.
     pub fn close(&mut self, code: Code) {
         let Some(call) = self.call.take() else { return };
-        let Found { denied, resource, rule } = &*self.verdict.found;
-        let resource = resource.get().cloned();
+        let Verdict { denied, resource, rule } = std::mem::take(&mut self.verdict);
+        let zone = || call.zone.map(|zone| cut_owned(zone.to_string().into()));
         let entry = Entry {
             sequence: 0,
             unix_nanos: call.came,
@@ -113,9 +108,9 @@ impl Record {
             principal: Some(call.principal),
             peer: call.peer,
             action: Some(call.action),
-            resource: resource.or_else(|| call.zone.map(|zone| cut(&zone.to_string()).to_owned())),
+            resource: resource.into_inner().or_else(zone),
             decision: if denied.get().is_some() { Decision::Denied } else { Decision::Allowed },
-            rule: rule.get().cloned(),
+            rule: rule.into_inner(),
             code,
             duration_us: u64::try_from(call.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
             reason: None,

@@ -35,8 +35,8 @@ async fn a_record_is_made_once_whatever_ends_its_call() {
     drop(open(&audit, "/a.B/Dropped"));
     let mut denied = open(&audit, "/a.B/Denied");
     denied.verdict().deny();
-    denied.verdict().set_rule("policy0");
-    denied.verdict().set_resource("cells/web/executables/nginx");
+    denied.verdict().set_rule(&"policy0".into());
+    denied.verdict().set_resource("cells/web/executables/nginx".into());
     denied.close(Code::PermissionDenied);
 
     let entries = all(&audit).await;

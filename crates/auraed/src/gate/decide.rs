@@ -38,7 +38,7 @@ pub(super) async fn decide<B: Arriving>(
     };
     let ask = |message: Option<&DynamicMessage>| {
         let object = &method.object(zone, message);
-        verdict.set_resource(&object.to_string());
+        verdict.set_resource(object.name());
         ask(policies, Question { principal, method, object, request: message }, verdict)
     };
     let (permit, begun) = match to_look_at(policies, method) {
@@ -60,7 +60,7 @@ fn ask(
     let decided = policies.authorize(question);
     let rule = decided.as_ref().map_or_else(Denied::rule, Permit::rule);
     if let Some(rule) = rule {
-        verdict.set_rule(&rule.to_string());
+        verdict.set_rule(rule.text());
     }
     decided.map_err(|denied| reply::status(&denied))
 }

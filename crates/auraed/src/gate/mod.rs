@@ -21,11 +21,12 @@ pub use identity::{CertificateExpiry, Identity, UnreadableCertificate, identity_
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use aurae_authz::{Action, Permit, Principal, authorize_inside};
+use aurae_authz::{Action, Permit, Policies, Principal, authorize_inside};
 use aurae_model::ZonePath;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
@@ -96,49 +97,65 @@ impl Gate {
         Self { policies: Some(policies), ..self }
     }
 
-    /// The gate for one connection: its peer is known, and has a share unless it is of a zone.
+    /// The gate for one connection: its peer is known, and has a share unless it is of a zone, and an expiry
+    /// where it has shown a certificate.
     #[must_use]
-    pub fn admit(&self, principal: Principal, peer: String, guest: Option<Guest>) -> Admitted {
-        let guest = guest.map(Arc::new);
+    pub fn admit(
+        &self,
+        principal: Principal,
+        peer: String,
+        guest: Option<Guest>,
+        expiry: Option<CertificateExpiry>,
+    ) -> Admitted {
         let (gate, peer) = (self.clone(), peer.into());
-        Admitted { gate, principal, peer, guest, expiry: None, believed: false }
+        Admitted(Arc::new(Peer { gate, principal, peer, guest, expiry, believed: false }))
     }
 
     /// The gate for the connection to the daemon above, which says itself who asks.
     #[must_use]
     pub fn admit_parent(&self) -> Admitted {
-        let (principal, peer) = (Principal::parent(), "parent".into());
-        let gate = self.clone();
-        Admitted { gate, principal, peer, guest: None, expiry: None, believed: true }
+        let (gate, principal, peer) = (self.clone(), Principal::parent(), "parent".into());
+        let (guest, expiry) = (None, None);
+        Admitted(Arc::new(Peer { gate, principal, peer, guest, expiry, believed: true }))
     }
 }
 
-/// A connection whose peer is known.
+/// A connection whose peer is known. Clones are the same.
 #[derive(Clone, Debug)]
-pub struct Admitted {
+pub struct Admitted(Arc<Peer>);
+
+#[derive(Debug)]
+struct Peer {
     gate: Gate,
     principal: Principal,
     peer: Arc<str>,
-    guest: Option<Arc<Guest>>,
+    guest: Option<Guest>,
     /// That of the certificate that the peer has shown.
     expiry: Option<CertificateExpiry>,
     /// Whether the peer is believed when it says for whom it asks.
     believed: bool,
 }
 
-impl Admitted {
+/// What is asked for; the name of a method of the contract is there already.
+fn action(policies: Option<&Arc<Policies>>, path: &str) -> Action {
+    let method = policies.and_then(|policies| policies.contract().method(path));
+    method.map_or_else(|| Action::new(path), |method| method.asked())
+}
+
+impl Peer {
     /// The permit, and the request once its first message has come.
     async fn decide<B: Arriving>(
         &self,
+        policies: Option<&Arc<Policies>>,
         principal: &Principal,
         action: Action,
         zone: Option<ZonePath>,
         request: Request<B>,
         verdict: &Verdict,
     ) -> Result<(Permit, Request<Body>), Status> {
-        if let Some(policies) = &self.gate.policies {
+        if let Some(policies) = policies {
             let zone = zone.as_ref().map(ZonePath::cells);
-            return decide::decide(&policies.current(), principal, zone, request, verdict).await;
+            return decide::decide(policies, principal, zone, request, verdict).await;
         }
         let permit = authorize_inside(principal, action);
         let permit = permit.map_err(|denied| reply::status(&denied))?;
@@ -151,14 +168,13 @@ impl Admitted {
         Ok((permit, Request::from_parts(parts, body)))
     }
 
-    /// The same connection, whose peer has shown a certificate that is valid until then.
-    #[must_use]
-    pub fn until(self, expiry: CertificateExpiry) -> Self {
-        Self { expiry: Some(expiry), ..self }
-    }
-
-    async fn answer<B: Arriving>(self, mut request: Request<B>) -> Response<AuditedBody> {
-        let action = Action::new(request.uri().path());
+    async fn answer<B: Arriving>(
+        self: Arc<Self>,
+        mut request: Request<B>,
+    ) -> Response<AuditedBody> {
+        let policies = self.gate.policies.as_ref().map(PolicyStore::current);
+        let policies = policies.as_ref();
+        let action = action(policies, request.uri().path());
         let named = match self.believed {
             true => route::principal(request.headers()),
             false => Ok(self.principal.clone()),
@@ -180,16 +196,19 @@ impl Admitted {
                 return attach(record, None, status.into_http());
             }
         };
-        let verdict = record.verdict().clone();
+        let verdict = record.verdict();
         let call = async |request| {
             let zone = zone.map_err(|error| reply::status(&error))?;
-            let asked = self.decide(&principal, action, zone, request, &verdict).await;
+            let asked = self.decide(policies, &principal, action, zone, request, verdict).await;
             let (permit, request) = asked.inspect_err(|_| verdict.deny())?;
             Ok::<_, Status>(gate.route.call(permit, request).await)
         };
         let call = async |request| call(request).await.unwrap_or_else(Status::into_http);
-        let answer = deadline::bounded(request, call);
-        let response = replaced::interruptible(&gate.shutdown, answer).await;
+        let response = {
+            // In its place: it is large, and would be moved into what waits for it.
+            let answer = pin!(deadline::bounded(request, call));
+            replaced::interruptible(&gate.shutdown, answer).await
+        };
         attach(record, entered, response)
     }
 
@@ -207,8 +226,8 @@ impl hyper::service::Service<Request<Incoming>> for Admitted {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let admitted = self.clone();
-        Box::pin(async move { Ok(admitted.answer(request).await) })
+        let peer = Arc::clone(&self.0);
+        Box::pin(peer.answer(request).map(Ok))
     }
 }
 

@@ -40,7 +40,7 @@ use crate::audit::Audit;
 use crate::gate::{Admitted, Gate, Identity, identity_of_certificate};
 use crate::policy::PolicyStore;
 use crate::route::Route;
-use crate::share::{InLane, InLanes, Lane, Shares};
+use crate::share::{InLane, Lane, Shares, Started, WithCalls};
 use crate::shutdown::Shutdown;
 use preface::{Begun, begun};
 use sources::{Counted, Source, Sources};
@@ -96,7 +96,7 @@ pub async fn serve_inside(
     shutdown: Shutdown,
 ) {
     let peer = principal.name().to_owned();
-    let service = Gate::new(route, shutdown, Audit::none()).admit(principal, peer, None);
+    let service = Gate::new(route, shutdown, Audit::none()).admit(principal, peer, None, None);
     let http = http(TokioExecutor::new());
     if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
         tracing::debug!(error = crate::reply::text(&error), "an executable's connection is lost");
@@ -117,8 +117,7 @@ impl Server {
         policies: PolicyStore,
         per_second: u32,
     ) -> Self {
-        // The others of the runtime's threads are there for everybody else.
-        let places = tokio::runtime::Handle::current().metrics().num_workers() / 2;
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
         let gate = Gate::new(route, shutdown.clone(), audit.clone()).with_policies(policies);
         Self {
             gate,
@@ -126,8 +125,10 @@ impl Server {
             connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
             sources: Sources::default(),
-            strangers: Lane::new(places),
-            shares: Shares::new(places, per_second),
+            // A handshake takes longer than most calls: half of the threads are there for everybody else.
+            strangers: Lane::new(workers / 2),
+            // Alone, a principal has all threads; another waits for what they have at hand.
+            shares: Shares::new(workers, per_second),
             audit,
             cut: watch::Sender::new(false),
         }
@@ -275,14 +276,14 @@ impl Server {
         let chain = stream.get_ref().get_ref().1.peer_certificates().unwrap_or_default();
         let chain: Vec<_> = chain.iter().cloned().map(CertificateDer::into_owned).collect();
         let lane = guest.lane().clone();
-        let service = self.gate.admit(principal, peer.clone(), Some(guest)).until(expiry);
+        let service = self.gate.admit(principal, peer.clone(), Some(guest), Some(expiry));
         let connection = connection(stream, service, &lane);
         let mut connection = std::pin::pin!(connection);
         let mut cut = self.cut.subscribe();
         let outcome = tokio::select! {
             outcome = connection.as_mut() => outcome,
             _ = self.shutdown.wait() => {
-                connection.as_mut().inner().graceful_shutdown();
+                connection.as_mut().inner().connection().graceful_shutdown();
                 tokio::select! {
                     outcome = connection => outcome,
                     _ = cut.wait_for(|cut| *cut) => Ok(()),
@@ -290,7 +291,7 @@ impl Server {
             }
             () = tokio::time::sleep(validity) => {
                 tracing::warn!(peer, "ending a connection: the client's certificate has expired");
-                connection.as_mut().inner().graceful_shutdown();
+                connection.as_mut().inner().connection().graceful_shutdown();
                 tokio::time::timeout(DRAIN_TIMEOUT, connection).await.unwrap_or(Ok(()))
             }
             reason = tls.refused(&chain) => {
@@ -305,16 +306,17 @@ impl Server {
     }
 }
 
-/// The connection, which runs in its principal's lane as its calls do.
+/// The connection with its calls, which runs in its principal's lane.
 fn connection(
     stream: Handshaken,
     service: Admitted,
     lane: &Lane,
-) -> InLane<http2::Connection<TokioIo<Handshaken>, Admitted, InLanes>> {
-    let mut http = http(InLanes(lane.clone()));
+) -> InLane<WithCalls<http2::Connection<TokioIo<Handshaken>, Admitted, Started>>> {
+    let started = Started::default();
+    let mut http = http(started.clone());
     http.initial_stream_window_size(CLIENT_STREAM_WINDOW)
         .initial_connection_window_size(CLIENT_CONNECTION_WINDOW);
-    lane.wrap(http.serve_connection(TokioIo::new(stream), service))
+    lane.wrap(started.with(http.serve_connection(TokioIo::new(stream), service)))
 }
 
 fn http<E: Clone>(executor: E) -> http2::Builder<E> {

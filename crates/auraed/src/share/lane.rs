@@ -21,6 +21,10 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 
+/// So many polls may follow on each other at once, where the future is ready again after one: in the first a
+/// request is read and answered, in the second the answer is written.
+const POLLS: usize = 2;
+
 /// A queue of futures. Clones are the same lane; a lane in which nothing is ready costs nothing.
 #[derive(Clone, Debug)]
 pub struct Lane {
@@ -39,7 +43,7 @@ struct State {
 #[derive(Debug)]
 struct Member {
     lane: Arc<Mutex<State>>,
-    /// Locked while the lane is.
+    /// Locked while the lane is, or alone.
     own: Mutex<Own>,
 }
 
@@ -154,6 +158,16 @@ impl Member {
         own.phase == Phase::Running
     }
 
+    /// After a poll: whether it was woken meanwhile, and so is to be polled again.
+    fn again(&self) -> bool {
+        let mut own = lock(&self.own);
+        let again = own.phase == Phase::RunningAgain;
+        if again {
+            own.phase = Phase::Running;
+        }
+        again
+    }
+
     /// It gives up what it has: `next` says what it becomes.
     fn end(self: &Arc<Self>, next: impl FnOnce(Phase) -> Phase) {
         let task = {
@@ -241,13 +255,20 @@ impl<F: Future> Future for InLane<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
+        let mut this = self.project();
         let member = &this.seat.0;
         if !member.begin(context) {
             return Poll::Pending;
         }
         let _turn = Turn(member);
-        this.future.poll(&mut Context::from_waker(this.waker))
+        let mut context = Context::from_waker(this.waker);
+        for _ in 1..POLLS {
+            let polled = this.future.as_mut().poll(&mut context);
+            if polled.is_ready() || !member.again() {
+                return polled;
+            }
+        }
+        this.future.poll(&mut context)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one principal may take of the daemon: connections, calls, calls a second, and turns.
 //!
 //! ```text
-//! handshake done ─ admit ─▶ Guest ── its connection and each of its calls run in the share's lane
+//! handshake done ─ admit ─▶ Guest ── its connection, with its calls, runs in the share's lane
 //! call           ─ enter ─▶ Call     or RESOURCE_EXHAUSTED
 //! ```
 //!
@@ -9,13 +9,14 @@
 //! get a new one.
 
 mod bucket;
+mod calls;
 mod lane;
 
 pub use bucket::Bucket;
+pub use calls::{Started, WithCalls};
 pub use lane::{InLane, Lane};
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -181,19 +182,6 @@ pub struct Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.share.calls.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Runs what a connection starts, in the lane of its principal.
-#[derive(Clone, Debug)]
-pub struct InLanes(pub Lane);
-
-impl<F> hyper::rt::Executor<F> for InLanes
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::spawn(self.0.wrap(future));
     }
 }
 
