@@ -449,4 +449,26 @@ mod tests {
         assert_eq!(find_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
         assert_eq!(find_mount("31 30 0:27 / /x rw - cgroup cgroup rw,cpu\n"), None);
     }
+
+    #[test]
+    fn who_is_given_a_cgroup_is_given_no_limit_of_it() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root may give files away.
+        }
+        let directory = tempfile::tempdir().unwrap();
+        for file in DELEGATED.iter().skip(1).chain(&["memory.max", "cgroup.max.descendants"]) {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        let opened = std::fs::File::open(directory.path()).unwrap();
+        Cgroup::from_directory(opened.into(), "x".into()).delegate(524_288).unwrap();
+        let owner = |file: &str| {
+            use std::os::unix::fs::MetadataExt;
+            let found = std::fs::metadata(directory.path().join(file)).unwrap();
+            (found.uid(), found.gid())
+        };
+        for file in DELEGATED {
+            assert_eq!(owner(file), (524_288, 524_288), "{file}");
+        }
+        assert_eq!((owner("memory.max"), owner("cgroup.max.descendants")), ((0, 0), (0, 0)));
+    }
 }

@@ -198,3 +198,25 @@ fn ruleset(landlock: &Landlock) -> Result<Ruleset, Error> {
     }
     Ok(rules)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_devices_are_given_none_can_be_asked_for() {
+        let rule = DeviceRule {
+            devices: Devices::All,
+            access: DeviceAccess { read: true, write: true, mknod: false },
+        };
+        let asking = Security { devices: vec![rule], ..Security::default() };
+        let error = Restraint::prepare(&asking, DeviceKeeper::Above).unwrap_err();
+        assert!(matches!(error, ConfineError::Given), "{error}");
+        for security in [Security::default(), Security::privileged()] {
+            let restraint = Restraint::prepare(&security, DeviceKeeper::Above).unwrap();
+            assert!(restraint.facts().devices_restricted, "{security:?}");
+        }
+        let restraint = Restraint::prepare(&asking, DeviceKeeper::Zone).unwrap();
+        assert!(!restraint.facts().devices_restricted);
+    }
+}
