@@ -28,7 +28,7 @@ const MIN_WORKERS: usize = 2;
 const MAX_WORKERS: usize = 8;
 /// A thread that has always something to do looks for events after so many steps: whoever comes new waits
 /// for no more of them, also while one principal keeps all threads busy.
-const EVENT_INTERVAL: u32 = 4;
+const EVENT_INTERVAL: u32 = 8;
 /// How long blocking work may go on when everything else has ended.
 const THREADS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the console has to show the last lines.

@@ -198,12 +198,18 @@ impl Peer {
         };
         let verdict = record.verdict();
         let call = async |request| {
-            let zone = zone.map_err(|error| reply::status(&error))?;
-            let asked = self.decide(policies, &principal, action, zone, request, verdict).await;
-            let (permit, request) = asked.inspect_err(|_| verdict.deny())?;
-            Ok::<_, Status>(gate.route.call(permit, request).await)
+            let zone = match zone {
+                Ok(zone) => zone,
+                Err(error) => return reply::status(&error).into_http(),
+            };
+            match self.decide(policies, &principal, action, zone, request, verdict).await {
+                Ok((permit, request)) => gate.route.call(permit, request).await,
+                Err(status) => {
+                    verdict.deny();
+                    status.into_http()
+                }
+            }
         };
-        let call = async |request| call(request).await.unwrap_or_else(Status::into_http);
         let response = {
             // In its place: it is large, and would be moved into what waits for it.
             let answer = pin!(deadline::bounded(request, call));

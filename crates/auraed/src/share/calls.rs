@@ -145,7 +145,7 @@ mod tests {
                     let _ = second.1.await;
                     let _ = end.send(());
                 }),
-                Box::pin(async { drop(second.0.send(())) }),
+                Box::pin(async { assert!(second.0.send(()).is_ok()) }),
             ],
             ended,
         );
