@@ -18,8 +18,8 @@ use crate::workspace::Workspace;
 
 /// The longest input, in bytes: longer ones find no more, and take longer.
 const MAX_LENGTH: usize = 4096;
-/// An input that takes longer is a finding, in seconds: none needs a tenth of one.
-const TIMEOUT: u32 = 10;
+/// An input that takes longer is a finding, in seconds: none needs a tenth of one, but a busy machine may.
+const TIMEOUT: u32 = 60;
 /// An input for which more memory is used is a finding, in MiB.
 const MAX_MEMORY: u32 = 2048;
 
