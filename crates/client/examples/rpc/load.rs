@@ -85,7 +85,8 @@ async fn latencies(client: Client, span: Duration) -> Outcome<Vec<Duration>> {
 /// The calls a second of [`IN_FLIGHT`] callers on these connections.
 async fn throughput(clients: &[Client], span: Duration) -> Outcome<f64> {
     let (mut callers, start) = (JoinSet::new(), Instant::now());
-    for client in clients.iter().cycle().take(IN_FLIGHT).cloned() {
+    for client in clients.iter().cycle().take(IN_FLIGHT) {
+        let client = Client::clone(client);
         callers.spawn(async move {
             let mut calls = 0_u32;
             while start.elapsed() < span {
