@@ -180,15 +180,13 @@ impl Case<'_> {
         body.freeze()
     }
 
-    /// Whether a message can be read. The gate, which has a descriptor, and the service, which has generated
-    /// code, read the same or nothing.
+    /// Whether the gate can read a message. The gate, which has a descriptor, and the service, which has generated
+    /// code, read the same, if both can. What one of them cannot read is not done: prost-reflect, for one, does
+    /// not look at the wire type of a map, and prost refuses one that is not right.
     fn is_read_alike(&self, call: &Call, bytes: &[u8]) -> bool {
         let descriptor = self.method.request().expect("a call of ours has a request").clone();
         let reflected = DynamicMessage::decode(descriptor, bytes);
-        match (call.read)(bytes, reflected.as_ref().ok()) {
-            Ok(()) => assert!(reflected.is_ok(), "the gate cannot read it: {reflected:?}"),
-            Err(error) => assert!(reflected.is_err(), "the service cannot read it: {error}"),
-        }
+        (call.check_read)(bytes, reflected.as_ref().ok());
         reflected.is_ok()
     }
 
