@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::scale::{fill, free_all};
 use crate::bench::Bench;
@@ -102,6 +103,21 @@ fn conmon(bench: &Bench) -> Result<Side> {
     side
 }
 
+/// How long something of a peer's may take to be there.
+const TIME_TO_COME: Duration = Duration::from_secs(60);
+
+/// Waits until something is there.
+fn until(mut there: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + TIME_TO_COME;
+    while !there() {
+        if Instant::now() > end {
+            bail!("not within {} s", TIME_TO_COME.as_secs());
+        }
+        std::thread::yield_now();
+    }
+    Ok(())
+}
+
 /// A container that conmon supervises with crun.
 pub(super) struct Conmon {
     id: String,
@@ -127,6 +143,8 @@ impl Conmon {
             command.arg("--runtime-arg=--cgroup-manager=disabled");
         }
         run_detached(&mut command)?;
+        // It answers before the container is made; crun writes this file when it is.
+        until(|| directory.join("pid").exists()).context("conmon made no container")?;
         let pid = fs::read_to_string(&pid_file).context("conmon told no process")?;
         let pid = pid.trim().parse().context("conmon told no process")?;
         Ok(Self { id, pid, log })
@@ -176,12 +194,8 @@ impl Containerd {
             .spawn()
             .context("failed to start containerd")?;
         let containerd = Self { child, socket };
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
-        while let Err(error) = run(containerd.ctr().arg("version")) {
-            if std::time::Instant::now() > end {
-                return Err(error);
-            }
-        }
+        until(|| run(containerd.ctr().arg("version")).is_ok())
+            .context("containerd does not answer")?;
         Ok(containerd)
     }
 
@@ -194,7 +208,7 @@ impl Containerd {
 
 fn shim(bench: &Bench) -> Result<Side> {
     if !bench.limits() {
-        anyhow::bail!("runc wants cgroup v2 with controllers, which this host has not");
+        bail!("runc wants cgroup v2 with controllers, which this host has not");
     }
     let containerd = Containerd::start(&bench.work)?;
     let root = bench.bundles.root();

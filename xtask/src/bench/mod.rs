@@ -17,7 +17,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::build;
-use crate::debian;
+use crate::debian::{self, Need};
 use crate::suite::Runtimes;
 use crate::testbed::kernel;
 use crate::testbed::node::{Node, Options};
@@ -32,6 +32,9 @@ const BOOTS: usize = 5;
 const FONT: (&str, &str) = ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf");
 /// What the host itself is measured with.
 const PEERS: [&str; 4] = ["crun", "runc", "conmon", "containerd"];
+
+/// What makes the network of a fleet.
+const IP: Need = Need { program: "ip", package: "iproute2" };
 
 /// What is measured where.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +75,7 @@ fn whole_on_host(bench: &Bench, only: &[String]) -> Result<()> {
     if PEERS.iter().any(|program| tools::find(program).is_none()) {
         debian::install(&PEERS)?;
     }
+    debian::ensure(&[IP])?;
     tools::progress("measuring on this machine itself");
     let only: Vec<&str> = only.iter().flat_map(|group| ["--only", group]).collect();
     bench.on_host(&only)
@@ -82,6 +86,7 @@ fn whole_on_host(bench: &Bench, only: &[String]) -> Result<()> {
 /// # Errors
 /// When one of ours cannot.
 pub(crate) fn quick(workspace: &Workspace) -> Result<()> {
+    debian::ensure(&[IP])?;
     let bench = Bench::new(workspace, workspace.testbed().join("bench-quick"))?;
     bench.on_host(&["--pace", "quick"])?;
     tools::output(bench.command("report").arg(&bench.out))?;
