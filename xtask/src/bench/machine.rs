@@ -181,7 +181,7 @@ pub(super) fn boot_ours(workspace: &Workspace, program: &Path) -> Result<String>
         Command::new(workspace.binary())
             .args(["aer", "--config"])
             .arg(node.configuration())
-            .args(["run", "--privileged", "boot", "--"])
+            .args(["run", "--security-privileged", "boot", "--"])
             .args(["/bin/aurae-bench", "look", Init::Auraed.name(), "--ready", ready]),
     );
     node.machine().kill();
