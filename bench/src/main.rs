@@ -153,8 +153,9 @@ fn act(task: Task) -> Result<()> {
         }
         Task::Scripts(scripts) => measure_scripts(&scripts),
         Task::Report { directory, font } => {
-            let report =
-                Report { machine: read(&directory.join(MACHINE))?, figures: all(&directory)? };
+            let machine = directory.join(MACHINE);
+            let machine = machine.exists().then(|| read(&machine)).transpose()?;
+            let report = Report { machine, figures: all(&directory)? };
             report.write(&directory)?;
             print!("{}", report.show(&directory, font.as_deref())?);
             Ok(())

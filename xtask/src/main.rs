@@ -55,7 +55,7 @@ struct BenchArguments {
     #[arg(long)]
     host: bool,
     /// Measures these groups of figures alone: zone, cycle, start, rpc, logs, many, memory, scale,
-    /// fleet. May be given more than once.
+    /// fleet, boots, scripts. May be given more than once.
     #[arg(long, value_name = "GROUP")]
     only: Vec<String>,
 }

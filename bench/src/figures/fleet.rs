@@ -159,7 +159,7 @@ fn each(bench: &Bench, config: &std::path::Path, count: usize) -> Command {
 }
 
 pub(super) fn fleet(bench: &Bench) -> Result<Vec<Figure>> {
-    let counts: &[usize] = bench.paced(&[1, 3], &[1, 10, 40], &[1, 10, 50, 200]);
+    let counts: &[usize] = bench.paced(&[1, 3], &[1, 20], &[1, 10, 50, 200]);
     let most = counts.last().copied().unwrap_or_default();
     let fleet = Fleet::start(bench, most)?;
     let config = fleet.configuration(bench, most, 0)?;

@@ -21,7 +21,7 @@ const OURS: &str = "GetExecutableLogs";
 const CONMON: &str = "conmon to a file";
 
 pub(super) fn logs(bench: &Bench) -> Result<Vec<Figure>> {
-    let lines = bench.paced(10_000_u64, 100_000, 1_000_000);
+    let lines = bench.paced(10_000_u64, 20_000, 1_000_000);
     Ok(vec![one(bench, lines)?, fifty(bench, lines / 50)?])
 }
 
@@ -53,6 +53,8 @@ fn one(bench: &Bench, lines: u64) -> Result<Figure> {
     let bundle = emitter(bench, lines);
     let mut contest = Contest::default();
     contest.ours(OURS, || {
+        let api = bench.api()?;
+        bench.runtime.block_on(api.discover())?;
         let start = std::time::Instant::now();
         let got = bench.runtime.block_on(async {
             api.start(&cell, "emit", &words).await?;
@@ -100,7 +102,7 @@ fn one(bench: &Bench, lines: u64) -> Result<Figure> {
         Ok(rate)
     });
     figure.sides = contest.run(bench.rounds(30, 90));
-    bench.runtime.block_on(api.free(&cell))?;
+    bench.runtime.block_on(bench.api()?.free(&cell))?;
     for (name, lost) in [(OURS, missed), (CONMON, lost_by_conmon), ("journald", lost_by_journald)] {
         if figure.side(name).is_some_and(|side| side.values.len() > 0) {
             figure.notes.push(format!("{name}: {lost} bytes lost in all rounds together"));

@@ -21,7 +21,7 @@ const OURS: &str = "one client";
 const CRUN: &str = "crun from a shell";
 
 pub(super) fn many(bench: &Bench) -> Result<Vec<Figure>> {
-    let counts = bench.paced([5, 10], [50, 200], [50, 500]);
+    let counts = bench.paced([5, 10], [50, 100], [50, 500]);
     let mut figures = Vec::new();
     for (count, rounds) in counts.into_iter().zip([10, 3]) {
         figures.extend(at_once(bench, count, bench.rounds(rounds, 150))?);
@@ -30,13 +30,14 @@ pub(super) fn many(bench: &Bench) -> Result<Vec<Figure>> {
 }
 
 fn at_once(bench: &Bench, count: usize, rounds: Rounds) -> Result<[Figure; 2]> {
-    let api = bench.api()?;
     let sleep = bench.bundles.program("sleep").display().to_string();
     let bundle = bench.bundles.bundle("many", &["/bin/sleep", "100000"]);
     let (our_cpu, their_cpu) = (RefCell::new(Series::default()), RefCell::new(Series::default()));
     let mut contest = Contest::default();
     contest.ours(OURS, || {
         let names: Vec<String> = (0..count).map(|_| fresh("many")).collect();
+        let api = bench.api()?;
+        bench.runtime.block_on(api.discover())?;
         let before = busy()?;
         let time = seconds(|| {
             let started = names.iter().map(|name| async {

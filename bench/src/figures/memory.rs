@@ -29,7 +29,7 @@ pub(super) fn memory(bench: &Bench) -> Result<Vec<Figure>> {
     );
     let api = bench.api()?;
     let mut names = Vec::new();
-    for count in bench.paced([1, 10, 20], [1, 100, 1000], [1, 100, 1000]) {
+    for count in bench.paced([1, 10, 20], [1, 100, 500], [1, 100, 1000]) {
         let before = (process::available()?, names.len());
         bench.runtime.block_on(fill(&api, &mut names, count))?;
         let after = process::available()?;

@@ -15,7 +15,7 @@ pub(super) const AT_ONCE: usize = 16;
 
 pub(super) fn scale(bench: &Bench) -> Result<Vec<Figure>> {
     let api = bench.api()?;
-    let steps: &[usize] = bench.paced(&[5, 10], &[10, 100, 1000, 2000], &[10, 100, 1000, 5000]);
+    let steps: &[usize] = bench.paced(&[5, 10], &[10, 100, 500], &[10, 100, 1000, 5000]);
     let mut figure = Figure::new(
         "scale",
         "One more cell while others exist",

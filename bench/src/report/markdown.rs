@@ -7,17 +7,21 @@ use super::{Bound, Figure, Report, Side, Standing, Unit};
 /// The report. `plots` are pairs of a figure's name and its picture's.
 pub(super) fn of(report: &Report, plots: &[(String, String)]) -> String {
     let mut text = String::from("# The bench\n\n");
-    let machine = &report.machine;
     // Writing to a string does not fail.
-    let _ = writeln!(
-        text,
-        "Linux {}, {} CPUs, {}: {}. Our binary: {}. {}.\n\nAll sides of a figure were measured in turns, in one run, after a round that is not counted. A ratio is the median of the ratios pair by pair, ours by theirs: below 1 we take less. *noise*: the middle half of the values is spread over more than half of the median; such a value is not to be quoted.\n",
-        machine.kernel,
-        machine.cpus,
-        amount(machine.memory as f64, Unit::Bytes),
-        machine.how,
-        amount(machine.binary as f64, Unit::Bytes),
-        machine.programs.join(", "),
+    if let Some(machine) = &report.machine {
+        let _ = writeln!(
+            text,
+            "Linux {}, {} CPUs, {}: {}. Our binary: {}. {}.\n",
+            machine.kernel,
+            machine.cpus,
+            amount(machine.memory as f64, Unit::Bytes),
+            machine.how,
+            amount(machine.binary as f64, Unit::Bytes),
+            machine.programs.join(", "),
+        );
+    }
+    text.push_str(
+        "All sides of a figure were measured in turns, in one run, after a round that is not counted. A ratio is the median of the ratios pair by pair, ours by theirs: below 1 we take less. *noise*: the middle half of the values is spread over more than half of the median; such a value is not to be quoted.\n\n",
     );
     for figure in &report.figures {
         add_figure(&mut text, figure, plots);

@@ -19,8 +19,8 @@ const MARKDOWN: &str = "report.md";
 /// A run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// What it ran on.
-    pub(crate) machine: Machine,
+    /// What it ran on; `None`: boots or scripts were measured alone.
+    pub(crate) machine: Option<Machine>,
     /// What was measured, in the order in which it was.
     pub(crate) figures: Vec<Figure>,
 }
@@ -253,7 +253,7 @@ mod tests {
             programs: vec!["crun 1.8".into()],
             binary: 20_000_000,
         };
-        let report = Report { machine, figures: vec![figure()] };
+        let report = Report { machine: Some(machine), figures: vec![figure()] };
         report.write(directory.path())?;
         let written = fs::read(directory.path().join(JSON))?;
         let again: Report = serde_json::from_slice(&written)?;

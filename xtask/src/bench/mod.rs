@@ -26,8 +26,11 @@ use crate::tools;
 use crate::workspace::Workspace;
 use machine::Init;
 
+/// The groups of figures that are not measured by `aurae-bench run`.
+const BOOTS: &str = "boots";
+const SCRIPTS: &str = "scripts";
 /// How many times each init boots.
-const BOOTS: usize = 5;
+const BOOT_ROUNDS: usize = 5;
 /// The package and the file of the plots' font.
 const FONT: (&str, &str) = ("fonts-dejavu-core", "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf");
 /// What the host itself is measured with.
@@ -53,19 +56,25 @@ pub fn run(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
     build::release(workspace)?;
     build::shipped(workspace)?;
     let bench = Bench::new(workspace, workspace.bench())?;
-    let result = match wanted.host {
-        true => whole_on_host(&bench, &wanted.only),
-        false => bench.in_machine(&wanted.only),
-    };
-    if result.is_ok() && wanted.only.is_empty() {
-        if !wanted.host {
-            bench.boots()?;
-        }
-        bench.scripts()?;
+    let wants = |group: &str| wanted.only.is_empty() || wanted.only.iter().any(|it| it == group);
+    let groups: Vec<String> =
+        wanted.only.iter().filter(|it| *it != BOOTS && *it != SCRIPTS).cloned().collect();
+    let mut results = Vec::new();
+    if wanted.only.is_empty() || !groups.is_empty() {
+        results.push(match wanted.host {
+            true => whole_on_host(&bench, &groups),
+            false => bench.in_machine(&groups),
+        });
+    }
+    if wants(BOOTS) && !wanted.host {
+        results.push(bench.boots());
+    }
+    if wants(SCRIPTS) {
+        results.push(bench.scripts());
     }
     // What could be measured is shown.
     bench.report()?;
-    result
+    results.into_iter().collect()
 }
 
 fn whole_on_host(bench: &Bench, only: &[String]) -> Result<()> {
@@ -145,8 +154,8 @@ impl Bench {
     fn boots(&self) -> Result<()> {
         let root = root::ensure(&self.workspace)?;
         let mut lines = String::new();
-        for round in 0..BOOTS {
-            tools::progress(&format!("booting, round {} of {BOOTS}", round + 1));
+        for round in 0..BOOT_ROUNDS {
+            tools::progress(&format!("booting, round {} of {BOOT_ROUNDS}", round + 1));
             for init in [Init::Auraed, Init::Systemd, Init::Busybox] {
                 let line = match init {
                     Init::Auraed => machine::boot_ours(&self.workspace, &self.program)?,
