@@ -47,7 +47,7 @@ pub(crate) fn look(init: &str, ready: Option<&str>) -> Result<Boot> {
     let log = output(&mut Command::new("dmesg"))?;
     let started = log
         .lines()
-        .rfind(|line| line.contains("as init process"))
+        .rfind(|line| line.contains("as init process") || line.contains("bench: the init begins"))
         .and_then(|line| line.split(['[', ']']).nth(1)?.trim().parse::<f64>().ok())
         .context("the kernel's log does not say when it started process 1")?;
     Ok(Boot { init: init.to_owned(), ready: now - started, cpu: ticks as f64 / 100.0, faults })

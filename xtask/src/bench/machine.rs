@@ -48,6 +48,7 @@ mount -t ext4 /dev/vda /mnt
 cp -a /bench/* /mnt/bench/
 mount --move /dev /mnt/dev
 umount /proc
+echo 'bench: the init begins' > /mnt/dev/kmsg
 exec switch_root /mnt \"$@\"
 ";
 
