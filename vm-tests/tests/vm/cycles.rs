@@ -5,8 +5,8 @@ use vm_tests::{Api, Node, cell, eventually, soon, times};
 
 /// How many cells come and go.
 const CYCLES: u32 = 1000;
-/// From which one on memory is compared: before, caches, pools and the 2,048 changes that are kept fill.
-const SETTLED: u32 = 520;
+/// From which one on memory is compared: before, caches and pools fill.
+const SETTLED: u32 = 200;
 /// The same for trees, which take longer.
 const TREE_CYCLES: u32 = 150;
 const TREE_SETTLED: u32 = 50;
