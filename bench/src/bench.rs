@@ -78,8 +78,13 @@ impl Bench {
 
     /// A connection to it over TCP, with mutual TLS. One that is kept while others take their turns, and so
     /// answers no pings, is closed by the node: where turns are long, each makes its own.
+    /// It has answered a call: the first one finds out whether the client is let in.
     pub(crate) fn api(&self) -> Result<Api> {
-        Ok(Api::new(&self.runtime.block_on(self.daemon()?.tcp())?))
+        self.runtime.block_on(async {
+            let api = Api::new(&self.daemon()?.tcp().await?);
+            api.discover().await?;
+            Ok(api)
+        })
     }
 
     /// Limits can be set.

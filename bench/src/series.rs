@@ -19,6 +19,11 @@ impl Series {
         &self.0
     }
 
+    /// What came after the first round, which is not counted.
+    pub(crate) fn after_first(&self) -> Self {
+        self.0.iter().skip(1).copied().collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

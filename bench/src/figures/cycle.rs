@@ -63,8 +63,7 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
     let mut contest = Contest::default();
     contest.ours(FOUR, || {
         let (api, name) = (bench.api()?, fresh("cycle"));
-        // The first call on a connection finds out whether it is let in.
-        bench.runtime.block_on(api.discover())?;
+
         let start = Instant::now();
         let ends = bench.runtime.block_on(async {
             api.allocate(isolated(&name, bench.limits())).await?;
@@ -136,8 +135,7 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
         "What the figure above is made of.",
     );
     for (name, series) in STEPS.iter().zip(steps.into_inner()) {
-        // The first round is not counted here either.
-        let values = series.values().iter().skip(1).copied().collect();
+        let values = series.after_first();
         parts.sides.push(Side { values, ..Side::new(name, true) });
     }
     Ok(vec![figure, parts])
@@ -161,7 +159,6 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Figure>> {
     let mut contest = Contest::default();
     contest.ours("Start and Wait", || {
         let api = bench.api()?;
-        bench.runtime.block_on(api.discover())?;
         seconds(|| {
             bench.runtime.block_on(async {
                 api.start(&cell, "true", &[&truth]).await?;

@@ -54,7 +54,6 @@ fn one(bench: &Bench, lines: u64) -> Result<Figure> {
     let mut contest = Contest::default();
     contest.ours(OURS, || {
         let api = bench.api()?;
-        bench.runtime.block_on(api.discover())?;
         let start = std::time::Instant::now();
         let got = bench.runtime.block_on(async {
             api.start(&cell, "emit", &words).await?;

@@ -37,7 +37,6 @@ fn at_once(bench: &Bench, count: usize, rounds: Rounds) -> Result<[Figure; 2]> {
     contest.ours(OURS, || {
         let names: Vec<String> = (0..count).map(|_| fresh("many")).collect();
         let api = bench.api()?;
-        bench.runtime.block_on(api.discover())?;
         let before = busy()?;
         let time = seconds(|| {
             let started = names.iter().map(|name| async {
@@ -83,8 +82,7 @@ fn at_once(bench: &Bench, count: usize, rounds: Rounds) -> Result<[Figure; 2]> {
         "What the whole machine was busy in the figure above, the clients included (/proc/stat, in hundredths of a second).",
     );
     for (name, ours, series) in [(OURS, true, our_cpu), (CRUN, false, their_cpu)] {
-        // The first round is not counted here either.
-        let values = series.into_inner().values().iter().skip(1).copied().collect();
+        let values = series.into_inner().after_first();
         cpu.sides.push(Side { values, ..Side::new(name, ours) });
     }
     Ok([time, cpu])
