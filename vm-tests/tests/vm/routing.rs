@@ -11,9 +11,9 @@ use vm_tests::{Api, Node, cell, logs_of, shell, soon};
 /// for once.
 const CALLS: usize = 100;
 const ROUNDS: usize = 60;
-/// An empty call to a cell takes so many times as long as one to the node, at most. Two is what is wanted; it
-/// was 2.0 until the node's own calls became cheaper (`docs/performance.md`), and is 2.2 at best, emulated.
-const MOST_OF_A_CALL: f64 = 2.6;
+/// An empty call to a cell takes so many times as long as one to the node, at most. Two is what is wanted, and
+/// what holds: 1.6 times on a host, 1.9 to 2.1 emulated (`docs/performance.md`).
+const MOST_OF_A_CALL: f64 = 2.1;
 /// The bytes that an executable writes, and how long its lines are.
 const BYTES: u64 = 100 << 20;
 const LINE: u64 = 4096;
@@ -35,7 +35,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 }
 
 #[tokio::test]
-async fn a_call_to_a_cell_takes_little_more_than_twice_as_long() {
+async fn a_call_to_a_cell_takes_about_twice_as_long_at_most() {
     let node = Node::alone().await;
     let api = node.api().await;
     api.allocate(cell("near")).await;

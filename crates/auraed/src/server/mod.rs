@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use aurae_authz::Principal;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -66,7 +66,8 @@ pub struct Server {
 /// asked for, open requests have until `drain` to end.
 pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, drain: Duration) {
     let service = Gate::new(route, shutdown.clone(), Audit::none()).admit_parent();
-    let mut http = http(TokioExecutor::new());
+    let started = Started::default();
+    let mut http = http(started.clone());
     http.max_concurrent_streams(MAX_ZONE_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -75,11 +76,12 @@ pub async fn serve_parent(stream: UnixStream, route: Route, shutdown: Shutdown, 
         .max_local_error_reset_streams(None)
         // The peer is this machine's own kernel: a lost connection is told at once.
         .keep_alive_interval(None);
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let connection = started.with(http.serve_connection(TokioIo::new(stream), service));
+    let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,
         _ = shutdown.wait() => {
-            connection.as_mut().graceful_shutdown();
+            connection.as_mut().connection().graceful_shutdown();
             tokio::time::timeout(drain, connection).await.unwrap_or(Ok(()))
         }
     };
@@ -97,8 +99,9 @@ pub async fn serve_inside(
 ) {
     let peer = principal.name().to_owned();
     let service = Gate::new(route, shutdown, Audit::none()).admit(principal, peer, None, None);
-    let http = http(TokioExecutor::new());
-    if let Err(error) = http.serve_connection(TokioIo::new(stream), service).await {
+    let started = Started::default();
+    let connection = http(started.clone()).serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = started.with(connection).await {
         tracing::debug!(error = crate::reply::text(&error), "an executable's connection is lost");
     }
 }

@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::body::Body;
 use tower::Service;
 
 use crate::server::{CONNECTION_WINDOW, MAX_SEND_BYTES, MAX_ZONE_STREAMS, STREAM_WINDOW};
+use crate::share::Started;
 
 /// A connection; clones share it. It is over a pair of sockets, with no path that anybody else could
 /// open. Once it is lost, the daemon at its other end is.
@@ -39,9 +40,10 @@ impl Connection {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let stream = TokioIo::new(UnixStream::from_std(ours)?);
+        let started = Started::default();
         // The connection's window is all there is, so that streams whose readers are slow cannot use
         // it up for the others; each is bounded by its own.
-        let handshake = Builder::new(TokioExecutor::new())
+        let handshake = Builder::new(started.clone())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(MAX_SEND_BYTES)
@@ -51,7 +53,7 @@ impl Connection {
             .handshake(stream);
         let (requests, driver) = handshake.await.map_err(std::io::Error::other)?;
         // It ends with the connection; whoever has a request open is told then.
-        tokio::spawn(driver);
+        tokio::spawn(started.with(driver));
         Ok((Self { requests }, theirs.into()))
     }
 }
