@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use prost::Message;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let api = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../api");
     println!("cargo::rerun-if-changed={}", api.display());
@@ -19,7 +21,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Comments are two thirds of it, and who does not show them should not have to read them.
     let mut bare = protox::Compiler::new([&api])?;
     bare.include_imports(true).open_files(&files)?;
-    std::fs::write(out.join("descriptors-bare.bin"), bare.encode_file_descriptor_set())?;
+    let bare = without_description(&bare.encode_file_descriptor_set())?;
+    std::fs::write(out.join("descriptors-bare.bin"), bare)?;
 
     tonic_prost_build::configure()
         .bytes(".aurae.observe.v0.LogEntry.data")
@@ -37,6 +40,35 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
+}
+
+/// A `google.protobuf.FileDescriptorSet` whose files stay as they are.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Set {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    files: Vec<Vec<u8>>,
+}
+
+/// The set without what descriptors themselves are made of, which is larger than most of our own files. What
+/// is left of `google/protobuf/descriptor.proto` are the names of what has options, which ours extend: without
+/// one of them `prost-reflect` reads all of the file, which it has itself.
+fn without_description(set: &[u8]) -> Result<Vec<u8>, prost::DecodeError> {
+    let mut set = Set::decode(set)?;
+    for file in &mut set.files {
+        let mut decoded = prost_types::FileDescriptorProto::decode(file.as_slice())?;
+        if decoded.name() != "google/protobuf/descriptor.proto" {
+            continue;
+        }
+        decoded.enum_type.clear();
+        decoded.message_type.retain(|message| message.name().ends_with("Options"));
+        for message in &mut decoded.message_type {
+            message.field.clear();
+            message.enum_type.clear();
+            message.nested_type.clear();
+        }
+        *file = decoded.encode_to_vec();
+    }
+    Ok(set.encode_to_vec())
 }
 
 fn proto_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {

@@ -2,12 +2,14 @@
 //! `aurae.cli.v0` say about them.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, EnumValueDescriptor, FieldDescriptor, FileDescriptor,
     MessageDescriptor, MethodDescriptor, ServiceDescriptor, Value,
 };
 
+use crate::descriptors::Files;
 use crate::failure::Failure;
 
 /// What a number counts (`aurae.cli.v0.Unit`).
@@ -46,9 +48,11 @@ pub(crate) struct FieldCli {
     pub(crate) value_name: Option<String>,
 }
 
-/// The API.
+/// The API, or the part of it that was asked for.
 pub(crate) struct Api {
     pool: DescriptorPool,
+    /// All groups, and the services in each.
+    groups: BTreeMap<String, Vec<String>>,
 }
 
 /// The RPCs of a subsystem.
@@ -68,28 +72,37 @@ pub(crate) struct Rpc {
 impl Api {
     /// Reads the API with its comments, for help, completions and manual pages.
     pub(crate) fn load() -> Result<Self, Failure> {
-        Self::decode(aurae_proto::FILE_DESCRIPTOR_SET)
+        Self::decode(aurae_proto::FILE_DESCRIPTOR_SET, |_| true)
     }
 
-    /// Reads the API without its comments, in less than half of the time: a call shows none.
-    pub(crate) fn load_bare() -> Result<Self, Failure> {
-        Self::decode(aurae_proto::BARE_FILE_DESCRIPTOR_SET)
+    /// Reads of the API the groups that are wanted, and no comments: a call shows none. Of other groups there
+    /// are the names.
+    pub(crate) fn load_bare(wanted: impl Fn(&str) -> bool) -> Result<Self, Failure> {
+        Self::decode(aurae_proto::BARE_FILE_DESCRIPTOR_SET, wanted)
     }
 
-    fn decode(descriptors: &'static [u8]) -> Result<Self, Failure> {
-        let broken = |error| Failure::new(format!("the API's descriptors are broken: {error}"));
-        let mut pool = DescriptorPool::decode(descriptors).map_err(broken)?;
-        pool.decode_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET).map_err(broken)?;
-        Ok(Self { pool })
+    fn decode(set: &'static [u8], wanted: impl Fn(&str) -> bool) -> Result<Self, Failure> {
+        let broken = |error: &dyn Display| {
+            Failure::new(format!("the API's descriptors are broken: {error}"))
+        };
+        let files = Files::of(&[set, tonic_health::pb::FILE_DESCRIPTOR_SET]);
+        let files = files.map_err(|error| broken(&error))?;
+        let groups = files.groups();
+        let set = files.only(&groups.keys().map(String::as_str).filter(|it| wanted(it)).collect());
+        let pool = DescriptorPool::decode(set.as_slice()).map_err(|error| broken(&error))?;
+        Ok(Self { pool, groups })
     }
 
     /// The command groups, in the order of their names.
     pub(crate) fn groups(&self) -> Vec<Group> {
-        let mut groups = BTreeMap::<String, Vec<ServiceDescriptor>>::new();
-        for service in self.pool.services() {
-            groups.entry(group_name(&service)).or_default().push(service);
-        }
-        groups.into_iter().map(|(name, services)| Group { name, services }).collect()
+        let services = |names: &[String]| {
+            names.iter().filter_map(|name| self.pool.get_service_by_name(name)).collect()
+        };
+        let group = |(name, names): (&String, &Vec<String>)| Group {
+            name: name.clone(),
+            services: services(names),
+        };
+        self.groups.iter().map(group).collect()
     }
 
     /// The RPC of that full name, `aurae.cells.v0.CellService.Start` for example.
@@ -148,16 +161,6 @@ impl Rpc {
         let (file, path) = (self.method.parent_file(), self.method.path());
         comment(&file, path, self.method.full_name()).unwrap_or_default()
     }
-}
-
-fn group_name(service: &ServiceDescriptor) -> String {
-    let options = extension(&service.options(), "aurae.cli.v0.service");
-    text_option(options.as_ref(), "group").unwrap_or_else(|| {
-        // `aurae.cells.v0` → `cells`
-        let mut labels = service.package_name().rsplit('.');
-        let last = labels.next().unwrap_or_default();
-        labels.next().unwrap_or(last).to_owned()
-    })
 }
 
 /// What the options say about a field.

@@ -24,6 +24,16 @@ impl Extent {
         Self::Words(words.collect())
     }
 
+    /// Whether a group of the API has to be known: it is named, or a command that was made by hand uses it.
+    pub(crate) fn needs(&self, group: &str) -> bool {
+        let used_by = match group {
+            "cell" => &[run::NAME, exec::NAME][..],
+            "observe" => &[logs::NAME],
+            _ => &[],
+        };
+        self.covers(group) || used_by.iter().any(|name| self.covers(name))
+    }
+
     fn covers(&self, name: &str) -> bool {
         match self {
             Self::Full => true,

@@ -12,6 +12,7 @@ mod call;
 mod commands;
 mod cp;
 mod derive;
+mod descriptors;
 mod exec;
 mod failure;
 mod interrupts;
@@ -28,6 +29,7 @@ mod units;
 mod upgrade;
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -47,7 +49,9 @@ pub fn main(arguments: Vec<OsString>) -> ExitCode {
 }
 
 fn execute(arguments: &[OsString]) -> Result<ExitCode, Failure> {
-    let (api, extent) = (Api::load_bare()?, Extent::of(arguments));
+    let extent = Extent::of(arguments);
+    // It is there until the end, which takes it apart faster.
+    let api = ManuallyDrop::new(Api::load_bare(|group| extent.needs(group))?);
     match commands::root(&api, &extent).try_get_matches_from(arguments) {
         Ok(matches) => dispatch(&api, &matches),
         Err(error) if is_help(&error) => help(arguments, &extent),
