@@ -324,6 +324,13 @@ impl Cgroup {
         Ok(Events { file })
     }
 
+    /// Removes the child `name` if there is nothing in it, without looking. Answers whether it is gone.
+    #[must_use]
+    pub fn remove_empty_child(&self, name: &str) -> bool {
+        let removed = unlinkat(&self.directory, name, AtFlags::REMOVEDIR);
+        matches!(removed, Ok(()) | Err(Errno::NOENT))
+    }
+
     /// Removes the child `name` and everything below it; none of them may have a process.
     ///
     /// A child that is gone already is removed. Workloads decide how deep the tree is, so it is walked
@@ -332,6 +339,9 @@ impl Cgroup {
     /// # Errors
     /// `EBUSY` when a process is left, or what else the kernel says.
     pub fn remove_child(&self, name: &str) -> Result<()> {
+        if self.remove_empty_child(name) {
+            return Ok(());
+        }
         let mut at = match self.open_child(name) {
             Err(Error { errno: Errno::NOENT, .. }) => return Ok(()),
             opened => opened?,

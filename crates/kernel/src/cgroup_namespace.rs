@@ -38,8 +38,8 @@ pub fn rooted_at(cgroup: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: `make` only makes system calls and does not return; `outcome` outlives the child, which has
     // ended when this returns.
     let (child, ()) = unsafe { child(arguments, make, data, |_| ()) }.map_err(failed)?;
-    // The daemon's own reaper may have been faster.
-    let _ = reap(child.pid);
+    // No signal tells of its end, which would wake whoever reaps all others, who do not see it.
+    reap(child.pid)?;
     if outcome.errno != 0 {
         return Err(failed(Errno::from_raw_os_error(outcome.errno)));
     }

@@ -104,6 +104,16 @@ impl Prepared {
         if self.no_core_dumps {
             no_core_dumps()?;
         }
+        // Before the filter, which costs something in each of these calls.
+        if let Some(sets) = &self.sets {
+            for number in numbers(sets.dropped) {
+                prctl(Step::Capabilities, libc::PR_CAPBSET_DROP, number, 0)?;
+            }
+            if sets.ambient != 0 {
+                // Else another user would have none of them left to keep. It ends with `execve`.
+                prctl(Step::Capabilities, libc::PR_SET_KEEPCAPS, 1, 0)?;
+            }
+        }
         if self.no_new_privileges {
             prctl(Step::NoNewPrivileges, libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
         }
@@ -115,14 +125,6 @@ impl Prepared {
             let mode = c_long::from(libc::SECCOMP_SET_MODE_FILTER);
             let pointer = std::ptr::from_ref(program).addr() as c_long;
             call(Step::Seccomp, libc::SYS_seccomp, [mode, 0, pointer])?;
-        }
-        let Some(sets) = &self.sets else { return Ok(()) };
-        for number in numbers(sets.dropped) {
-            prctl(Step::Capabilities, libc::PR_CAPBSET_DROP, number, 0)?;
-        }
-        if sets.ambient != 0 {
-            // Else another user would have none of them left to keep. It ends with `execve`.
-            prctl(Step::Capabilities, libc::PR_SET_KEEPCAPS, 1, 0)?;
         }
         Ok(())
     }

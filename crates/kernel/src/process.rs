@@ -38,13 +38,13 @@ pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
     }
 }
 
-/// Waits for one child to end, and reaps it.
+/// Waits for one child to end, and reaps it, also one whose end is told by no signal (`__WALL`, wait(2)).
 ///
 /// # Errors
 /// `ECHILD` when it was reaped already, or what else the kernel says.
 pub(crate) fn reap(pid: Pid) -> Result<()> {
     loop {
-        match rustix::process::waitpid(Some(pid), WaitOptions::empty()) {
+        match rustix::process::waitpid(Some(pid), ANY_CHILD) {
             Ok(_) => return Ok(()),
             Err(Errno::INTR) => {}
             Err(errno) => {
@@ -56,6 +56,8 @@ pub(crate) fn reap(pid: Pid) -> Result<()> {
         }
     }
 }
+
+const ANY_CHILD: WaitOptions = WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
 
 fn ended(status: WaitStatus) -> Option<Exit> {
     let code = status.exit_status().map(Exit::Code);

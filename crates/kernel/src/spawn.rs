@@ -305,6 +305,7 @@ fn clone(plan: &mut Plan<'_>) -> Result<(Child, Given), Errno> {
         }
     };
     arguments.flags = u64::from(asleep.unsigned_abs()) | spawn.namespaces.flags();
+    arguments.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = spawn.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
@@ -321,8 +322,8 @@ fn clone(plan: &mut Plan<'_>) -> Result<(Child, Given), Errno> {
 }
 
 /// Makes a child that shares this process's memory and calls `entry(data)` on a stack of its own, with
-/// every signal blocked, so that no handler of the parent's runs in it. The arguments' flags are added to
-/// those that this needs.
+/// every signal blocked, so that no handler of the parent's runs in it. The arguments say what tells the
+/// parent of its end; their flags are added to those that this needs.
 ///
 /// # Safety
 /// `entry` must not return, and do only what is allowed in memory shared with running threads: system calls
@@ -340,7 +341,6 @@ pub(crate) unsafe fn child<T>(
     let flags = libc::CLONE_VM | libc::CLONE_PIDFD;
     arguments.flags |= u64::from(flags.unsigned_abs()) | CLONE_CLEAR_SIGHAND;
     arguments.pidfd = (&raw mut pidfd).addr() as u64;
-    arguments.exit_signal = libc::SIGCHLD as u64;
     arguments.stack = stack.as_mut_ptr().addr() as u64;
     arguments.stack_size = STACK_SIZE as u64;
 

@@ -237,19 +237,35 @@ pub fn bind_read_only(path: &str) -> Result<()> {
     read_only(path)
 }
 
-/// Covers a file with nothing, or a directory with an empty one that is read-only, in this mount
-/// namespace.
-///
-/// # Errors
-/// What the kernel says; `ENOENT` where nothing is there.
-pub fn cover(path: &str) -> Result<()> {
-    let operation = || format!("cover {path}");
-    let stat = rustix::fs::lstat(path).context(operation)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return mount_bind("/dev/null", path).context(operation);
+/// What covers directories: made once, and mounted again for each.
+#[derive(Debug, Default)]
+pub struct Cover {
+    /// A directory that is covered.
+    empty: Option<String>,
+}
+
+impl Cover {
+    /// Covers a file with nothing, or a directory with an empty one that is read-only, in this mount
+    /// namespace.
+    ///
+    /// # Errors
+    /// What the kernel says; `ENOENT` where nothing is there.
+    pub fn cover(&mut self, path: &str) -> Result<()> {
+        let operation = || format!("cover {path}");
+        let stat = rustix::fs::lstat(path).context(operation)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return mount_bind("/dev/null", path).context(operation);
+        }
+        if let Some(empty) = &self.empty {
+            // Read-only as that one is: the flags are the mount's, and are copied.
+            return mount_bind(empty.as_str(), path).context(operation);
+        }
+        let flags =
+            MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+        mount("tmpfs", path, "tmpfs", flags, c"mode=0555").context(operation)?;
+        self.empty = Some(path.to_owned());
+        Ok(())
     }
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
-    mount("tmpfs", path, "tmpfs", flags, c"mode=0555").context(operation)
 }
 
 /// Takes off what is mounted on `/sys/fs/cgroup` in this mount namespace.

@@ -19,10 +19,10 @@ struct Costs {
 }
 
 /// An empty call, one after the other on one connection.
-const CALL: Costs = Costs { system_calls: 3.8, faults: 0.1, switches: 1.5 };
+const CALL: Costs = Costs { system_calls: 3.5, faults: 0.1, switches: 1.2 };
 const CALLS: u32 = 400;
 /// Allocate, Start, Wait and Free of an isolated cell that runs `true`, with what `true` itself costs.
-const CYCLE: Costs = Costs { system_calls: 620.0, faults: 252.0, switches: 90.0 };
+const CYCLE: Costs = Costs { system_calls: 540.0, faults: 252.0, switches: 75.0 };
 const CYCLES: u32 = 40;
 /// The private memory of an idle, isolated cell's daemon, in KiB.
 const IDLE_KIB: u64 = 156;

@@ -46,7 +46,7 @@ const STEPS: &[Step] = &[
     Step { wanted: isolates_process, run: |_, _| mount_cgroup() },
     Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
     Step { wanted: masks, run: |_, _| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
-    Step { wanted: masks, run: |_, _| COVERED.iter().try_for_each(|path| cover(path)) },
+    Step { wanted: masks, run: |_, _| cover(COVERED) },
     Step {
         wanted: |config| config.api_socket,
         run: |_, _| zone::mount_api_directory(inside::DIRECTORY),
@@ -116,8 +116,9 @@ fn read_only(path: &str) -> Result<()> {
     unless_missing(zone::bind_read_only(path))
 }
 
-fn cover(path: &str) -> Result<()> {
-    unless_missing(zone::cover(path))
+fn cover(paths: &[&str]) -> Result<()> {
+    let mut cover = zone::Cover::default();
+    paths.iter().try_for_each(|path| unless_missing(cover.cover(path)))
 }
 
 fn own_directory(path: &str) -> Result<()> {
@@ -139,7 +140,7 @@ fn mount_cgroup() -> Result<()> {
     let mounted = match zone::mount_cgroup() {
         // In a user namespace what came in from outside cannot be taken off. It can be covered.
         Err(Error { errno: Errno::BUSY, .. }) => {
-            zone::cover("/sys/fs/cgroup")?;
+            zone::Cover::default().cover("/sys/fs/cgroup")?;
             zone::mount_cgroup()
         }
         mounted => mounted,

@@ -10,6 +10,7 @@ use aurae_kernel::{Errno, Error};
 use aurae_model::{CellName, CellPath, Limits, MAX_DEPTH};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
+use super::DAEMON_LEAF;
 use super::connection::{Connection, Reached};
 use super::errors::{AllocateError, FreeError, InspectError, NoSuchCell, ReachError, TooManyCalls};
 use super::limits::read_back;
@@ -463,6 +464,14 @@ impl Cells {
     /// there are below, so it may take long.
     pub(super) async fn remove_cgroup(&self, name: &CellName) -> aurae_kernel::Result<()> {
         self.shared.reaper.reap();
+        let around = &self.shared.settings.cgroup;
+        // Most have nothing below but their daemon's leaf.
+        if let Ok(cell) = around.open_child(name.as_str())
+            && cell.remove_empty_child(DAEMON_LEAF)
+            && around.remove_empty_child(name.as_str())
+        {
+            return Ok(());
+        }
         let (cells, name) = (self.clone(), name.clone());
         let removed =
             on_thread(move || cells.shared.settings.cgroup.remove_child(name.as_str())).await;
