@@ -9,6 +9,7 @@ pub mod admit;
 pub mod audit;
 pub mod boot;
 mod bundle;
+mod cpu_time;
 mod daemon;
 pub mod gate;
 mod instance;

@@ -27,7 +27,6 @@ mod signals;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
 
 use self::certificates::Beside;
 pub use self::command_line::{LogFormat, Settings};
@@ -36,6 +35,7 @@ use self::modules::Modules;
 pub use self::network::run as network;
 pub use self::network::settings::{InterfaceSetting, Method, NetworkSettings, StaticAddress};
 pub use self::signals::run as signals;
+use crate::cpu_time;
 use crate::status::Status;
 
 /// The initial pid namespace's inode number (`PROC_PID_INIT_INO` of the kernel).
@@ -60,7 +60,6 @@ pub fn is_init() -> bool {
 /// Makes a node of the machine. Call it once, before the process has a second thread, and only if
 /// [`is_init`].
 pub fn early(status: &Status) -> Boot {
-    let start = cpu_time();
     guard(status, "mounts", || mounts::run(status));
     guard(status, "console", || phases::console(status));
     let mut settings =
@@ -80,7 +79,7 @@ pub fn early(status: &Status) -> Boot {
     });
     beside.unwrap_or_else(Beside::in_place).add_to(&mut settings);
     guard(status, "ctrl-alt-del", || phases::ctrl_alt_del(status));
-    let spent = cpu_time().saturating_sub(start).as_millis();
+    let spent = cpu_time::spent_ms();
     report::say(&format!("the machine is set up; that took {spent} ms of CPU time"));
     Boot { settings }
 }
@@ -126,14 +125,6 @@ fn guard<T>(status: &Status, phase: &'static str, work: impl FnOnce() -> T) -> O
         );
     }
     outcome.ok()
-}
-
-fn cpu_time() -> Duration {
-    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(
-        u64::try_from(spent.tv_sec).unwrap_or_default(),
-        u32::try_from(spent.tv_nsec).unwrap_or_default(),
-    )
 }
 
 #[cfg(test)]

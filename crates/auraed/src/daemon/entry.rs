@@ -14,6 +14,7 @@ use super::handover::{Handover, Taken};
 use super::{Daemon, DaemonError, rehearsal};
 use crate::boot::{self, LogFormat};
 use crate::bundle;
+use crate::cpu_time;
 use crate::logging::{self, Format};
 use crate::reply;
 use crate::runtime::node::Role;
@@ -36,6 +37,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The entry of the node's daemon. `arguments[0]` is the program's name.
 pub(crate) fn main(arguments: Vec<OsString>) -> ExitCode {
+    cpu_time::begin();
     if let Some((role, arguments)) = rehearsal::asked(&arguments) {
         return rehearsal::main(role, arguments);
     }

@@ -61,7 +61,7 @@ use crate::service::reflection::{ReflectionError, with_reflection};
 use crate::settings::{DEFAULT_INIT_SOCKET, DEFAULT_SOCKET, Settings, WorkloadsOnExit};
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
-use crate::{VERSION, reply};
+use crate::{VERSION, cpu_time, reply};
 use handover::{Handover, Taken};
 use reload::Reloader;
 use running::Running;
@@ -420,7 +420,8 @@ fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {
     let mut serving = JoinSet::new();
     for (address, listener) in doors.listeners {
         let real = listener.address().map(|address| address.to_string());
-        tracing::info!(address = real, version = VERSION, "listening");
+        let cpu_ms = cpu_time::spent_ms();
+        tracing::info!(address = real, version = VERSION, cpu_ms, "listening");
         let (server, tls) = (server.clone(), doors.tls.clone());
         serving.spawn(async move { (address, server.serve(listener, tls).await) });
     }
