@@ -26,9 +26,19 @@ pub(crate) struct Api {
 /// What came of reading an executable's output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Output {
-    pub(crate) bytes: u64,
+    /// What came, in bytes, without the ends of lines.
+    pub(crate) text: u64,
+    /// Lines that came whole, or at least with their ends.
     pub(crate) lines: u64,
+    /// What was told to be missing, in bytes, without the ends of lines.
     pub(crate) missed: u64,
+}
+
+impl Output {
+    /// What came, in bytes, as it was written.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.text + self.lines
+    }
 }
 
 impl Api {
@@ -108,8 +118,7 @@ impl Api {
         while let Some(message) = stream.message().await.context("logs")? {
             output.missed += message.missed_bytes;
             for entry in message.entries {
-                // An entry that is a whole line is told without its end.
-                output.bytes += entry.data.len() as u64 + u64::from(!entry.partial);
+                output.text += entry.data.len() as u64;
                 output.lines += u64::from(!entry.partial);
             }
         }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use aurae_client::{Address, Client, Identity, Node};
@@ -91,17 +91,20 @@ impl Daemon {
     }
 
     fn wait(&mut self, aurae: &Path) -> Result<()> {
-        let end = Instant::now() + TIME_TO_ANSWER;
-        loop {
+        let ended = process::until(TIME_TO_ANSWER, || {
             let mut discover = Command::new(aurae);
             discover.args(["aer", "--config"]).arg(&self.configuration);
             let told = process::run(discover.args(["discovery", "discover"]));
-            let Err(error) = told else { return Ok(()) };
-            if let Some(status) = self.child.try_wait().context("failed to look at auraed")? {
-                bail!("auraed ended with {status}; see {}", self.directory.display());
+            match (told, self.child.try_wait().context("failed to look at auraed")?) {
+                (Ok(()), _) => Ok(None),
+                (Err(_), Some(status)) => Ok(Some(status)),
+                (Err(error), None) => Err(error),
             }
-            if Instant::now() > end {
-                return Err(error.context("auraed does not answer"));
+        });
+        match ended.context("auraed does not answer")? {
+            None => Ok(()),
+            Some(status) => {
+                bail!("auraed ended with {status}; see {}", self.directory.display())
             }
         }
     }
@@ -109,6 +112,11 @@ impl Daemon {
     /// Its process.
     pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap_or_default()
+    }
+
+    /// The CPU time that it has had, and all that it has ever started.
+    pub(crate) fn cpu(&self) -> Result<process::Cpu> {
+        process::Cpu::around(self.pid())
     }
 
     /// A connection over TCP.
@@ -165,14 +173,13 @@ impl Drop for Daemon {
             // It may have ended.
             let _ = kill_process(pid, Signal::TERM);
         }
-        let end = Instant::now() + TIME_TO_END;
-        while Instant::now() < end {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            std::thread::yield_now();
+        let ended = process::until(TIME_TO_END, || match self.child.try_wait() {
+            Ok(None) => bail!("auraed does not end"),
+            _ => Ok(()),
+        });
+        if ended.is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

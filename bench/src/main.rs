@@ -16,6 +16,7 @@ mod calls;
 mod contest;
 mod daemon;
 mod figures;
+mod floor;
 mod peers;
 mod process;
 mod report;
@@ -70,6 +71,9 @@ enum Task {
         /// When it could be used, as the time of this day in UTC, 21:42:36.931. Unset: now.
         #[arg(long)]
         ready: Option<String>,
+        /// The CPU time of process 1 until then. Unset: until now.
+        #[arg(long)]
+        cpu_ms: Option<u64>,
     },
     /// Serves an empty call and nothing else.
     #[command(hide = true)]
@@ -160,8 +164,8 @@ fn act(task: Task) -> Result<()> {
             print!("{}", report.show(&directory, font.as_deref())?);
             Ok(())
         }
-        Task::Look { init, ready } => {
-            let boot = look(&init, ready.as_deref())?;
+        Task::Look { init, ready, cpu_ms } => {
+            let boot = look(&init, ready.as_deref(), cpu_ms)?;
             println!("{}", serde_json::to_string(&boot).context("failed to encode")?);
             Ok(())
         }

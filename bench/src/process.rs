@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -34,6 +35,27 @@ pub(crate) fn run_detached(command: &mut Command) -> Result<()> {
         bail!("{command:?} ended with {status}");
     }
     Ok(())
+}
+
+/// The pause before something is tried again: whoever is waited for may need this CPU.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Tries until it goes well, at most so long; then the last error says why not.
+pub(crate) fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let end = Instant::now() + limit;
+    loop {
+        match attempt() {
+            Err(_) if Instant::now() < end => std::thread::sleep(PAUSE),
+            Err(error) => return Err(error.context(format!("not within {} s", limit.as_secs()))),
+            done => return done,
+        }
+    }
+}
+
+/// Waits until a file is there.
+pub(crate) fn until_there(limit: Duration, path: &Path) -> Result<()> {
+    let missing = || format!("there is no {}", path.display());
+    until(limit, || path.exists().then_some(()).with_context(missing))
 }
 
 /// What a command line prints.
@@ -108,6 +130,38 @@ fn number(text: &str, name: &str) -> u64 {
 /// An amount in kB, in bytes.
 fn field(text: &str, name: &str) -> u64 {
     number(text, name) * 1024
+}
+
+/// CPU time of a part of the cgroup tree, also that of processes which have ended, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cpu {
+    /// In programs.
+    pub(crate) user: f64,
+    /// In the kernel, on their behalf.
+    pub(crate) system: f64,
+}
+
+impl Cpu {
+    /// That of the cgroup around the one in which a process is (`cpu.stat`, which is there without controllers
+    /// too). The kernel knows the sum exactly, and samples what it is made of: only over many ticks do the
+    /// parts say something.
+    pub(crate) fn around(pid: i32) -> Result<Self> {
+        let path = format!("/proc/{pid}/cgroup");
+        let text = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
+        let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        let around = own.and_then(|own| Path::new(own).parent()).context("no cgroup v2")?;
+        let path = Path::new("/sys/fs/cgroup").join(around).join("cpu.stat");
+        let text = fs::read_to_string(&path)
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let seconds = |name| number(&text, name) as f64 / 1e6;
+        Ok(Self { user: seconds("user_usec"), system: seconds("system_usec") })
+    }
+
+    /// What came since an earlier time is added.
+    pub(crate) fn add_since(&mut self, before: Self, now: Self) {
+        self.user += now.user - before.user;
+        self.system += now.system - before.system;
+    }
 }
 
 /// The daemons of zones, by the names of their cells: the last argument of their command lines.

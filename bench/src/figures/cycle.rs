@@ -1,6 +1,6 @@
 //! A cell's life beside a container's and a unit's.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::process::Command;
 use std::time::Instant;
 
@@ -9,8 +9,9 @@ use anyhow::Result;
 use crate::bench::Bench;
 use crate::calls::isolated;
 use crate::contest::{Contest, seconds};
+use crate::floor::Floor;
 use crate::peers::{MEMORY_MAX, PIDS_MAX, Runtime, fresh, systemd, systemd_run};
-use crate::process::{self, run, run_detached};
+use crate::process::{self, Cpu, run, run_detached};
 use crate::report::{Figure, Side, Unit};
 use crate::series::Series;
 
@@ -18,6 +19,7 @@ const FOUR: &str = "four RPCs";
 const CRUN: &str = "crun run";
 const SYSTEMD: &str = "systemd-run --wait";
 const SPAWN: &str = "spawn and wait";
+const FLOOR: &str = "bare system calls";
 const STEPS: [&str; 4] = ["Allocate", "Start", "Wait", "Free"];
 
 /// A zone from nothing.
@@ -31,7 +33,9 @@ pub(super) fn zone(bench: &Bench) -> Result<Vec<Figure>> {
         Unit::Seconds,
         "Allocate of an isolated cell without limits, on an open connection over the unix socket, with everything that a call passes through; beside starting a static `true` and waiting for its end, the floor.",
     )
-    .share("Allocate", 1.75, SPAWN);
+    .share("Allocate", 1.75, SPAWN)
+    .floor(FLOOR);
+    let floor = Floor::new(&truth, bench.limits());
     let mut contest = Contest::default();
     contest.ours("Allocate", || {
         let name = fresh("zone");
@@ -40,8 +44,22 @@ pub(super) fn zone(bench: &Bench) -> Result<Vec<Figure>> {
         Ok(time)
     });
     contest.peer(SPAWN, || seconds(|| run(&mut Command::new(&truth))));
+    floored(&mut contest, &floor, Floor::zone).without =
+        Some("no mounts, nothing that answers; `true` is started in its place".into());
     figure.sides = contest.run(bench.rounds(200, 60));
     Ok(vec![figure])
+}
+
+/// The floor takes its turns too, where there is one.
+fn floored<'c, 'f: 'c>(
+    contest: &'c mut Contest<'f>,
+    floor: &'f Result<Floor>,
+    turn: fn(&Floor) -> Result<()>,
+) -> &'c mut Side {
+    match floor {
+        Ok(floor) => contest.peer(FLOOR, move || seconds(|| turn(floor))),
+        Err(error) => contest.peer_if(FLOOR, Err(format!("{error:#}")), || Ok(0.0)),
+    }
 }
 
 /// `true` in something fresh.
@@ -55,15 +73,18 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
         "A static `true` is run to its exit in a cell (container, unit) of its own that is made for it and removed afterwards, the client's process included; `four RPCs`: Allocate, Start, Wait and Free on an open connection over TCP and mutual TLS.",
     )
     .share(FOUR, 0.25, CRUN)
-    .share(FOUR, 0.05, SYSTEMD);
+    .share(FOUR, 0.05, SYSTEMD)
+    .floor(FLOOR);
     if !bench.limits() {
         figure.notes.push("this host has no cgroup controllers: no side sets limits".to_owned());
     }
     let steps = RefCell::new(STEPS.map(|_| Series::default()));
+    let (cpu, lives) = (Cell::new(Cpu::default()), Cell::new(0_u32));
+    let floor = Floor::new(&bench.bundles.program("true"), bench.limits());
     let mut contest = Contest::default();
     contest.ours(FOUR, || {
         let (api, name) = (bench.api()?, fresh("cycle"));
-
+        let cpu_before = bench.daemon()?.cpu()?;
         let start = Instant::now();
         let ends = bench.runtime.block_on(async {
             api.allocate(isolated(&name, bench.limits())).await?;
@@ -80,6 +101,10 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
             series.push(end.as_secs_f64() - before);
             before = end.as_secs_f64();
         }
+        let mut sum = cpu.get();
+        sum.add_since(cpu_before, bench.daemon()?.cpu()?);
+        cpu.set(sum);
+        lives.set(lives.get() + 1);
         Ok(before)
     });
     contest.ours("aer run", || {
@@ -126,7 +151,9 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
         })
         .without = Some("no cgroup, no limits, no output".into());
     contest.peer(SPAWN, || seconds(|| run(&mut Command::new(&truth)))).without =
-        Some("nothing but fork and exec: the floor".into());
+        Some("nothing but fork and exec".into());
+    floored(&mut contest, &floor, Floor::life).without =
+        Some("no mounts, nothing that answers, no output, no restrictions, no client".into());
     figure.sides = contest.run(bench.rounds(100, 300));
     let mut parts = Figure::new(
         "cycle-steps",
@@ -138,7 +165,18 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
         let values = series.after_first();
         parts.sides.push(Side { values, ..Side::new(name, true) });
     }
-    Ok(vec![figure, parts])
+    let mut times = Figure::new(
+        "cycle-cpu",
+        "The CPU time of the four RPCs",
+        Unit::Seconds,
+        "The node's daemon, the cell's and `true` itself, without the client; the mean of all lives above. What the kernel takes is the floor of this way to do it: no program of ours could be faster.",
+    );
+    let (cpu, lives) = (cpu.get(), f64::from(lives.get().max(1)));
+    for (name, time) in [("in the kernel", cpu.system), ("in programs", cpu.user)] {
+        let values = [time / lives].into_iter().collect();
+        times.sides.push(Side { values, ..Side::new(name, true) });
+    }
+    Ok(vec![figure, parts, times])
 }
 
 /// `true` in something that is there already.

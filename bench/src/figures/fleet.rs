@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use crate::bench::Bench;
 use crate::contest::Contest;
 use crate::daemon;
-use crate::process::run;
+use crate::process::{self, run};
 use crate::report::{Figure, Unit};
 
 /// One of so many is dead: it has an address that nobody answers at.
@@ -163,16 +163,10 @@ pub(super) fn fleet(bench: &Bench) -> Result<Vec<Figure>> {
     let most = counts.last().copied().unwrap_or_default();
     let fleet = Fleet::start(bench, most)?;
     let config = fleet.configuration(bench, most, 0)?;
-    let end = Instant::now() + TIME_TO_ANSWER;
-    loop {
+    process::until(TIME_TO_ANSWER, || {
         let (answered, _) = ask(&mut all(bench, &config))?;
-        if answered == most {
-            break;
-        }
-        if Instant::now() > end {
-            bail!("{answered} of {most} nodes answer");
-        }
-    }
+        if answered == most { Ok(()) } else { bail!("{answered} of {most} nodes answer") }
+    })?;
     let mut figures = Vec::new();
     for count in counts {
         figures.push(one_call(bench, &fleet, *count, 0)?);

@@ -60,14 +60,14 @@ fn one(bench: &Bench, lines: u64) -> Result<Figure> {
             api.output(&cell, "emit").await
         })?;
         missed += got.missed;
-        if got.bytes + got.missed != lines * LINE as u64 {
+        if got.text + got.missed != lines * (LINE as u64 - 1) {
             bail!(
                 "{} bytes came and {} were told as missed, of {lines} lines",
-                got.bytes,
+                got.text,
                 got.missed
             );
         }
-        Ok(rate(start, got.bytes))
+        Ok(rate(start, got.bytes()))
     });
     let can = Runtime::Crun.can(bench.limits()).and_then(|()| crate::process::find("conmon"));
     contest.peer_if(CONMON, can, || {
@@ -142,7 +142,7 @@ fn fifty(bench: &Bench, lines: u64) -> Result<Figure> {
         });
         let got = bench.runtime.block_on(try_join_all(all))?;
         missed += got.iter().map(|got| got.missed).sum::<u64>();
-        Ok(rate(start, got.iter().map(|got| got.bytes).sum()))
+        Ok(rate(start, got.iter().map(|got| got.bytes()).sum()))
     });
     figure.sides = contest.run(bench.rounds(15, 60));
     figure.notes.push(format!("{OURS}: {missed} bytes lost in all rounds together"));

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::scale::{fill, free_all};
 use crate::bench::Bench;
 use crate::peers::{Bundles, Runtime, fresh};
-use crate::process::{self, Memory, run, run_detached};
+use crate::process::{self, Memory, run, run_detached, until, until_there};
 use crate::report::{Figure, Side, Unit};
 
 /// So many containers of each kind are alive.
@@ -106,18 +106,6 @@ fn conmon(bench: &Bench) -> Result<Side> {
 /// How long something of a peer's may take to be there.
 const TIME_TO_COME: Duration = Duration::from_secs(60);
 
-/// Waits until something is there.
-fn until(mut there: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + TIME_TO_COME;
-    while !there() {
-        if Instant::now() > end {
-            bail!("not within {} s", TIME_TO_COME.as_secs());
-        }
-        std::thread::yield_now();
-    }
-    Ok(())
-}
-
 /// A container that conmon supervises with crun.
 pub(super) struct Conmon {
     id: String,
@@ -139,12 +127,14 @@ impl Conmon {
         command.arg("-p").arg(directory.join("pid")).arg("-P").arg(&pid_file);
         command.arg("-l").arg(format!("k8s-file:{}", log.display()));
         command.arg("--exit-dir").arg(&directory);
+        // Unless told otherwise it wants CRI-O's directory, and without it ends without a word.
+        command.arg("--socket-dir-path").arg(&directory);
         if !bundles.limits() {
             command.arg("--runtime-arg=--cgroup-manager=disabled");
         }
         run_detached(&mut command)?;
         // It answers before the container is made; crun writes this file when it is.
-        until(|| directory.join("pid").exists()).context("conmon made no container")?;
+        until_there(TIME_TO_COME, &directory.join("pid")).context("conmon made no container")?;
         let pid = fs::read_to_string(&pid_file).context("conmon told no process")?;
         let pid = pid.trim().parse().context("conmon told no process")?;
         Ok(Self { id, pid, log })
@@ -194,7 +184,7 @@ impl Containerd {
             .spawn()
             .context("failed to start containerd")?;
         let containerd = Self { child, socket };
-        until(|| run(containerd.ctr().arg("version")).is_ok())
+        until(TIME_TO_COME, || run(containerd.ctr().arg("version")))
             .context("containerd does not answer")?;
         Ok(containerd)
     }

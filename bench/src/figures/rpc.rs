@@ -1,16 +1,18 @@
 //! A call: what everything between the socket and the service adds.
 
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use aurae_model::ZonePath;
 use futures_util::future::try_join_all;
 
 use crate::bench::Bench;
-use crate::calls::Api;
+use crate::calls::{Api, isolated};
 use crate::contest::{Contest, seconds};
 use crate::daemon::connect;
-use crate::process::run;
+use crate::peers::fresh;
+use crate::process::{run, until};
 use crate::report::{Figure, Unit};
 
 const ADDRESS: &str = "127.0.0.1:18081";
@@ -19,6 +21,7 @@ const IN_FLIGHT: usize = 64;
 const TIME_TO_ANSWER: Duration = Duration::from_secs(30);
 
 const TCP: &str = "a node, over TCP";
+const CELL: &str = "a cell of that node, over TCP";
 const UNIX: &str = "a node, over its unix socket";
 const BARE: &str = "bare tonic, over TCP";
 
@@ -44,14 +47,9 @@ impl Bare {
             .spawn()
             .context("failed to start the bare server")?;
         let bare = Self(child);
-        let end = Instant::now() + TIME_TO_ANSWER;
-        loop {
-            match bench.runtime.block_on(connect(&bench.pki, ADDRESS)) {
-                Ok(client) => return Ok((bare, Api::new(&client))),
-                Err(error) if Instant::now() > end => return Err(error),
-                Err(_) => std::thread::yield_now(),
-            }
-        }
+        let connect = || bench.runtime.block_on(connect(&bench.pki, ADDRESS));
+        let client = until(TIME_TO_ANSWER, connect).context("the bare server does not answer")?;
+        Ok((bare, Api::new(&client)))
     }
 }
 
@@ -59,7 +57,13 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
     let tcp = bench.api()?;
     let unix = Api::new(&bench.runtime.block_on(async { bench.daemon()?.unix().await })?);
     let (_server, bare) = Bare::start(bench)?;
-    let sides = [(TCP, true, &tcp), (BARE, false, &bare), (UNIX, true, &unix)];
+    let cell = fresh("rpc");
+    bench.runtime.block_on(tcp.allocate(isolated(&cell, false)))?;
+    let path = ZonePath::parse(&format!("cells/{cell}")).context("no zone")?;
+    let client = bench.runtime.block_on(async { bench.daemon()?.tcp().await })?;
+    let inside = Api::new(&client.in_zone(&path));
+    let sides =
+        [(TCP, true, &tcp), (CELL, true, &inside), (BARE, false, &bare), (UNIX, true, &unix)];
     let calls = bench.paced(50_u32, 200, 2000);
 
     let mut latency = Figure::new(
@@ -69,6 +73,7 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
         &format!("Discover, one call after the other, with mutual TLS 1.3; a value is the mean of {calls}. The bare server does what tonic and rustls do, and has no gate, route, rules or records."),
     )
     .share(TCP, 1.1, BARE)
+    .share(CELL, 2.0, TCP)
     .at_most(TCP, 80e-6);
     let mut contest = Contest::default();
     for (name, ours, api) in sides {
@@ -117,6 +122,7 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
         };
     }
     throughput.sides = contest.run(bench.rounds(60, 60));
+    bench.runtime.block_on(tcp.free(&cell))?;
     Ok(vec![latency, throughput, cold(bench)?])
 }
 

@@ -95,7 +95,10 @@ fn add_bound(text: &mut String, figure: &Figure, bound: &Bound) {
         Standing::Broken(value) => format!("**does not hold** ({})", shown(value)),
         Standing::Unknown => "not measured".to_owned(),
     };
-    let _ = writeln!(text, "- wanted of {}: {word} {}: {standing}", bound.side, shown(wanted));
+    let floor = figure.floor_of(bound);
+    let floor = floor.map_or(String::new(), |floor| format!("; {} is the floor", shown(floor)));
+    let _ =
+        writeln!(text, "- wanted of {}: {word} {}: {standing}{floor}", bound.side, shown(wanted));
 }
 
 /// A value as people read it.

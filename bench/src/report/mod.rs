@@ -68,6 +68,9 @@ pub(crate) struct Figure {
     pub(crate) sides: Vec<Side>,
     /// What is wanted.
     pub(crate) bounds: Vec<Bound>,
+    /// The side that nobody can beat: what the kernel alone costs.
+    #[serde(default)]
+    pub(crate) floor: Option<String>,
     /// What else there is to say.
     pub(crate) notes: Vec<String>,
 }
@@ -120,6 +123,7 @@ impl Figure {
             unit,
             sides: Vec::new(),
             bounds: Vec::new(),
+            floor: None,
             notes: Vec::new(),
         }
     }
@@ -148,6 +152,18 @@ impl Figure {
         let (side, of) = (side.to_owned(), of.map(str::to_owned));
         self.bounds.push(Bound { side, of, at_most: None, at_least: Some(value) });
         self
+    }
+
+    /// That side is the floor.
+    pub(crate) fn floor(mut self, side: &str) -> Self {
+        self.floor = Some(side.to_owned());
+        self
+    }
+
+    /// The share that the floor is of the side that a bound compares with.
+    pub(crate) fn floor_of(&self, bound: &Bound) -> Option<f64> {
+        let floor = self.side(self.floor.as_deref()?)?;
+        floor.values.pair_by_pair(&self.side(bound.of.as_deref()?)?.values).median()
     }
 
     pub(crate) fn side(&self, name: &str) -> Option<&Side> {
@@ -222,11 +238,13 @@ mod tests {
             ..Side::new(name, ours)
         };
         let mut figure = Figure::new("cycle", "A cycle", Unit::Seconds, "from start to exit")
+            .floor("bare")
             .share("ours", 0.25, "theirs")
             .at_most("ours", 0.0005);
         figure.sides = vec![
             side("ours", true, &[0.001, 0.001]),
             side("theirs", false, &[0.005, 0.004]),
+            side("bare", false, &[0.0005, 0.0004]),
             Side::skipped("others", "not installed"),
         ];
         figure
@@ -238,6 +256,7 @@ mod tests {
         let [share, most] = &figure.bounds[..] else { panic!("{:?}", figure.bounds) };
         assert_eq!(figure.standing(share), Standing::Holds(0.2));
         assert_eq!(figure.standing(most), Standing::Broken(0.001));
+        assert_eq!((figure.floor_of(share), figure.floor_of(most)), (Some(0.1), None));
         let unknown = figure.clone().share("ours", 1.0, "others");
         assert_eq!(unknown.standing(&unknown.bounds[2]), Standing::Unknown);
     }
@@ -258,7 +277,14 @@ mod tests {
         let written = fs::read(directory.path().join(JSON))?;
         let again: Report = serde_json::from_slice(&written)?;
         let text = again.show(directory.path(), None)?;
-        for part in ["1.00 ms", "0.20", "not installed", "holds", "does not hold"] {
+        for part in [
+            "1.00 ms",
+            "0.20",
+            "not installed",
+            "holds",
+            "does not hold",
+            "0.10 × theirs is the floor",
+        ] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
         Ok(())

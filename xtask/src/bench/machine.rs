@@ -47,8 +47,9 @@ until [ -e /dev/vda ]; do :; done
 mount -t ext4 /dev/vda /mnt
 cp -a /bench/* /mnt/bench/
 mount --move /dev /mnt/dev
+read -r stat < /proc/1/stat
 umount /proc
-echo 'bench: the init begins' > /mnt/dev/kmsg
+echo \"bench: the init begins: $stat\" > /mnt/dev/kmsg
 exec switch_root /mnt \"$@\"
 ";
 
@@ -75,7 +76,10 @@ impl Init {
         match self {
             Self::Auraed => "",
             // What follows `--` are the arguments of the first process.
-            Self::Systemd => "systemd.unit=bench.target systemd.show_status=no -- /sbin/init",
+            // Without udev nobody tells of a serial line, and systemd would wait for it, 90 s.
+            Self::Systemd => {
+                "systemd.unit=bench.target systemd.show_status=no systemd.getty_auto=no -- /sbin/init"
+            }
             Self::Busybox => "-- /bench/init",
         }
     }
@@ -177,23 +181,27 @@ pub(super) fn boot_ours(workspace: &Workspace, program: &Path) -> Result<String>
     node.wait_until_up()?;
     let console = fs::read_to_string(qemu::console_path(&directory))
         .context("failed to read the node's console")?;
-    let ready = listening(&console).context("the node's console does not say when it listened")?;
+    let (ready, cpu) =
+        listening(&console).context("the node's console does not say when it listened")?;
     let said = tools::output(
         Command::new(workspace.binary())
             .args(["aer", "--config"])
             .arg(node.configuration())
             .args(["run", "--security-privileged", "boot", "--"])
-            .args(["/bin/aurae-bench", "look", Init::Auraed.name(), "--ready", ready]),
+            .args(["/bin/aurae-bench", "look", Init::Auraed.name()])
+            .args(["--ready", ready, "--cpu-ms", cpu]),
     );
     node.machine().kill();
     said.map_err(|error| anyhow::anyhow!(node.report(&format!("{error:#}"))))
 }
 
-/// The time of day in the line that says that the API listens.
-fn listening(console: &str) -> Option<&str> {
+/// The time of day in the line that says that the API listens, and the CPU time until then, in milliseconds.
+fn listening(console: &str) -> Option<(&str, &str)> {
     let line = console.lines().find(|line| line.contains("auraed::daemon: listening"))?;
-    let (_, time) = line.split_whitespace().find_map(|word| word.split_once('T'))?;
-    time.strip_suffix('Z')
+    let mut words = line.split_whitespace();
+    let (_, time) = words.find_map(|word| word.split_once('T'))?;
+    let cpu = words.find_map(|word| word.strip_prefix("cpu_ms="))?;
+    Some((time.strip_suffix('Z')?, cpu))
 }
 
 fn start(
@@ -258,8 +266,8 @@ mod tests {
 
     #[test]
     fn the_time_when_a_node_listened_is_in_its_console() {
-        let console = "auraed: the machine is set up\n2026-11-25T21:42:36.931248Z  INFO auraed::daemon: listening address=\"[::]:8080\"\n";
-        assert_eq!(listening(console), Some("21:42:36.931248"));
+        let console = "auraed: the machine is set up\n2026-11-25T21:42:36.931248Z  INFO auraed::daemon: listening address=\"[::]:8080\" version=\"0.1.0\" cpu_ms=61\n";
+        assert_eq!(listening(console), Some(("21:42:36.931248", "61")));
         assert_eq!(listening("nothing"), None);
     }
 }

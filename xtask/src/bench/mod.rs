@@ -29,6 +29,8 @@ use machine::Init;
 /// The groups of figures that are not measured by `aurae-bench run`.
 const BOOTS: &str = "boots";
 const SCRIPTS: &str = "scripts";
+/// Where the scripts are, below the workspace.
+const SCRIPTS_AT: &str = "bench/scripts";
 /// How many times each init boots.
 const BOOT_ROUNDS: usize = 5;
 /// The package and the file of the plots' font.
@@ -187,6 +189,7 @@ impl Bench {
                 return Ok(());
             }
         };
+        self.install_sdk(&runtimes)?;
         tools::progress("measuring scripts");
         let directory = self.workspace.testbed().join("bench-node");
         let options = Options::new("bench", directory, Lifetime::WithUs);
@@ -205,10 +208,30 @@ impl Bench {
                 .arg("--config")
                 .arg(node.configuration())
                 .arg("--scripts")
-                .arg(self.workspace.root().join("bench/scripts")),
+                .arg(self.workspace.root().join(SCRIPTS_AT)),
         );
         node.machine().kill();
         result.map_err(|error| anyhow::anyhow!(node.report(&format!("{error:#}"))))
+    }
+
+    /// Builds the SDK, and puts it where the scripts find it under every runtime.
+    fn install_sdk(&self, runtimes: &Runtimes) -> Result<()> {
+        let (sdk, scripts) =
+            (self.workspace.root().join("sdk/typescript"), self.workspace.root().join(SCRIPTS_AT));
+        tools::output(
+            Command::new(runtimes.node())
+                .args(["scripts/test.mjs", "--only-generated"])
+                .current_dir(&sdk),
+        )?;
+        if !scripts.join("node_modules/@aurae/sdk").exists() {
+            tools::output(
+                Command::new("npm")
+                    .args(["install", "--ignore-scripts", "--no-package-lock"])
+                    .args(["--no-audit", "--no-fund"])
+                    .current_dir(&scripts),
+            )?;
+        }
+        Ok(())
     }
 
     fn report(&self) -> Result<()> {
