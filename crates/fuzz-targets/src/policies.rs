@@ -55,9 +55,15 @@ fn check_problem(problem: &Problem, text: &str) {
     assert!((1..=line.chars().count() + 1).contains(&problem.column), "{problem}: in {line:?}");
 }
 
+/// So many methods are asked about for an input: all would take a hundred times what loading it does. Which
+/// ones the input says, so that each has its turn, and a finding can be repeated.
+const ASKED: usize = 4;
+
 fn check(policies: &Policies, text: &str) {
     policies.warnings().iter().for_each(|problem| check_problem(problem, text));
-    for method in policies.contract().actions() {
+    let methods: Vec<_> = policies.contract().actions().collect();
+    let first = text.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31) + usize::from(byte));
+    for method in methods.iter().cycle().skip(first % methods.len()).take(ASKED) {
         for principal in &*PRINCIPALS {
             check_decision(policies, principal, method, text);
         }
