@@ -120,7 +120,7 @@ pub(crate) fn boots(boots: &[Boot]) -> Vec<Figure> {
             "pid1-faults",
             "Process 1: its page faults until then",
             Unit::Count,
-            "Minor and major faults of process 1 alone; auraed's are counted a little later, when it has run the program that looks.",
+            "Minor and major faults of process 1 alone; auraed's are counted a little later, when it has run the program that looks, and with those of the kernel as process 1.",
             |boot| boot.faults as f64,
         ),
     ];

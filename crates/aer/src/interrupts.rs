@@ -1,6 +1,7 @@
 //! The signals that end a command which has something to clean up.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use aurae_kernel::signals::{Listener, listen};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
@@ -10,31 +11,32 @@ pub(crate) const SIGNAL_EXIT_BASE: i32 = 128;
 
 /// SIGINT, SIGTERM and SIGHUP, caught from now on.
 pub(crate) struct Interrupts {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
+    interrupt: Listener,
+    terminate: Listener,
+    hangup: Listener,
 }
 
 impl Interrupts {
     pub(crate) fn new() -> Result<Self, Failure> {
-        let catch = |kind| {
-            signal(kind).map_err(|error| Failure::new(format!("failed to catch signals: {error}")))
+        let catch = |signal: Signal| {
+            listen(signal.as_raw())
+                .map_err(|error| Failure::new(format!("failed to catch signals: {error}")))
         };
         Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-            hangup: catch(SignalKind::hangup())?,
+            interrupt: catch(Signal::INT)?,
+            terminate: catch(Signal::TERM)?,
+            hangup: catch(Signal::HUP)?,
         })
     }
 
     /// The number of the next signal.
     pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
+            () = self.interrupt.recv() => Signal::INT,
+            () = self.terminate.recv() => Signal::TERM,
+            () = self.hangup.recv() => Signal::HUP,
         }
-        .as_raw_value()
+        .as_raw()
     }
 }
 

@@ -141,8 +141,10 @@ fn a_partial_tree_understands_what_the_full_one_does() {
         "aer completions bash",
     ] {
         let words: Vec<_> = line.split(' ').map(OsString::from).collect();
-        let matched = [Extent::Full, Extent::of(&words)].map(|extent| {
-            let tree = commands::root(&api, &extent);
+        let extent = Extent::of(&words);
+        let part = Api::load_bare(|group| extent.needs(group)).unwrap();
+        let matched = [(&api, &Extent::Full), (&part, &extent)].map(|(api, extent)| {
+            let tree = commands::root(api, extent);
             tree.try_get_matches_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"))
         });
         let [full, partial] = matched.map(|matches| format!("{matches:?}"));

@@ -19,8 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
+use aurae_kernel::signals::{Listener, listen};
 use rquickjs::{Context, Ctx, Function, Module, Persistent, Promise, Runtime, Value};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use crate::event_loop::{Event, EventLoop, Step};
@@ -101,7 +102,7 @@ fn try_run(script: Script, import_map: ImportMap, settings: Settings) -> std::io
     // Before the script begins: Ctrl-C must not find the kernel's default.
     let ctrl_c = {
         let _in_runtime = io.enter();
-        signal(SignalKind::interrupt())?
+        listen(Signal::INT.as_raw()).map_err(std::io::Error::other)?
     };
     let handle = io.handle().clone();
     let flag = interrupted.clone();
@@ -122,7 +123,7 @@ fn try_run(script: Script, import_map: ImportMap, settings: Settings) -> std::io
 
 /// Waits for the script's end, or for Ctrl-C and then the script's end.
 async fn supervise(
-    mut ctrl_c: Signal,
+    mut ctrl_c: Listener,
     sender: oneshot::Receiver<Sender<Event>>,
     mut code: oneshot::Receiver<u8>,
     interrupted: &AtomicBool,
@@ -130,7 +131,7 @@ async fn supervise(
     tokio::select! {
         biased;
         code = &mut code => return code.unwrap_or(FAILED),
-        _ = ctrl_c.recv() => {}
+        () = ctrl_c.recv() => {}
     }
     interrupted.store(true, Ordering::Relaxed);
     if let Ok(sender) = sender.await {
@@ -138,7 +139,7 @@ async fn supervise(
     }
     tokio::select! {
         code = &mut code => code.unwrap_or(INTERRUPTED),
-        _ = ctrl_c.recv() => INTERRUPTED,
+        () = ctrl_c.recv() => INTERRUPTED,
         () = tokio::time::sleep(INTERRUPT_GRACE) => INTERRUPTED,
     }
 }

@@ -38,8 +38,9 @@ pub fn rooted_at(cgroup: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: `make` only makes system calls and does not return; `outcome` outlives the child, which has
     // ended when this returns.
     let (child, ()) = unsafe { child(arguments, make, data, |_| ()) }.map_err(failed)?;
-    // No signal tells of its end, which would wake whoever reaps all others, who do not see it.
-    reap(child.pid)?;
+    // No signal tells of its end, which would wake whoever reaps all others, and they do not see it. One that an
+    // earlier image of this process left was reaped at the start, maybe this one.
+    let _ = reap(child.pid);
     if outcome.errno != 0 {
         return Err(failed(Errno::from_raw_os_error(outcome.errno)));
     }

@@ -2,10 +2,10 @@
 //! program, system calls, files. Prepared by the parent, done by the child before it executes.
 //!
 //! ```text
-//! core ─ no_new_privs ─ landlock ─ seccomp ─ bounding set │ user and group │ capabilities ─ ambient
+//! core ─ bounding set ─ no_new_privs ─ landlock ─ seccomp │ user and group │ capabilities ─ ambient
 //! ```
 //!
-//! The filter comes before the capabilities go: without `no_new_privs` a process needs `CAP_SYS_ADMIN`
+//! The filter comes before the capabilities themselves go: without `no_new_privs` a process needs `CAP_SYS_ADMIN`
 //! for it. So it lets through what comes after it here.
 
 use std::ffi::{c_int, c_long, c_ulong};

@@ -1,7 +1,7 @@
 //! Safe wrappers over what the daemon needs of Linux: the only home of `unsafe` beside the VMM.
 //!
 //! **Invariants**: every descriptor is owned (`OwnedFd`) and close-on-exec; none starts a
-//! thread, and only `readiness` knows of an async runtime; an error names the operation and carries the kernel's own word.
+//! thread, and only `readiness` and `signals` know of an async runtime; an error names the operation and carries the kernel's own word.
 
 mod error;
 
@@ -21,6 +21,7 @@ pub mod process;
 pub mod readiness;
 pub mod seccomp;
 pub mod seqpacket;
+pub mod signals;
 pub mod spawn;
 pub mod takeover;
 pub mod terminal;

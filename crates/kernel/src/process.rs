@@ -38,6 +38,15 @@ pub fn reap_any() -> Result<Option<(Pid, Exit)>> {
     }
 }
 
+/// Reaps children that have ended and whose end is told by no signal (`__WCLONE`, wait(2)): an image of this
+/// process before `execve` may have left one ([`crate::cgroup_namespace`]). To be called before there are
+/// others.
+pub fn reap_untold() {
+    let untold =
+        WaitOptions::NOHANG | WaitOptions::from_bits_retain(libc::__WCLONE.cast_unsigned());
+    while let Ok(Some(_)) = rustix::process::wait(untold) {}
+}
+
 /// Waits for one child to end, and reaps it, also one whose end is told by no signal (`__WALL`, wait(2)).
 ///
 /// # Errors

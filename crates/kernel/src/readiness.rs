@@ -1,4 +1,4 @@
-//! Waiting for a descriptor without blocking: the one module that knows of an async runtime.
+//! Waiting for a descriptor without blocking: the one module, beside `signals`, that knows of an async runtime.
 //!
 //! Tokio cannot see that a type keeps its descriptor for life, so registering one is unsafe; the types
 //! of this crate that are waited for promise it here.

@@ -256,9 +256,10 @@ impl Cover {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return mount_bind("/dev/null", path).context(operation);
         }
-        if let Some(empty) = &self.empty {
-            // Read-only as that one is: the flags are the mount's, and are copied.
-            return mount_bind(empty.as_str(), path).context(operation);
+        // Read-only as that one is: the flags are the mount's, and are copied. A directory of the kernel's may
+        // be gone by now, with what covers it.
+        if self.empty.as_ref().is_some_and(|empty| mount_bind(empty.as_str(), path).is_ok()) {
+            return Ok(());
         }
         let flags =
             MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;

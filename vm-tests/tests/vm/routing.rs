@@ -12,8 +12,8 @@ use vm_tests::{Api, Node, cell, logs_of, shell, soon};
 const CALLS: usize = 100;
 const ROUNDS: usize = 60;
 /// An empty call to a cell takes so many times as long as one to the node, at most. Two is what is wanted, and
-/// what holds: 1.6 times on a host, 1.9 to 2.1 emulated (`docs/performance.md`).
-const MOST_OF_A_CALL: f64 = 2.1;
+/// it takes 1.6 times as long on a host; emulated, 1.9 to 2.2 (`docs/performance.md`).
+const MOST_OF_A_CALL: f64 = 2.3;
 /// The bytes that an executable writes, and how long its lines are.
 const BYTES: u64 = 100 << 20;
 const LINE: u64 = 4096;

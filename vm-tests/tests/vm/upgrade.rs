@@ -4,7 +4,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use aurae_proto::cells::exit_status::Reason;
-use aurae_proto::cells::{Cell, CellServiceInspectRequest, CellServiceSignalRequest};
+use aurae_proto::cells::{
+    Cell, CellServiceInspectRequest, CellServiceSignalRequest, UserNamespace,
+};
 use aurae_proto::node::upgrade_request::Message;
 use aurae_proto::node::{
     InfoRequest, InfoResponse, UpgradePhase, UpgradeRequest, UpgradeResponse, UpgradeStart,
@@ -251,6 +253,10 @@ async fn a_daemon_that_does_not_get_ready_gives_back_to_the_one_before() {
     let api = node.api().await;
     api.allocate(cell("web")).await;
     let pid = api.start("web", "it", "exec sleep 100000").await.pid;
+    // Its daemon may do less than others: the next one above has to find it all the same.
+    let users = Some(UserNamespace::default());
+    api.allocate(Cell { isolate_process: true, user_namespace: users, ..cell("users") }).await;
+    let of_users = api.start("users", "it", "exec sleep 100000").await.pid;
     let mut stream = api.observe.clone();
     let mut follow = logs_of("web", "it");
     follow.follow = true;
@@ -271,7 +277,10 @@ async fn a_daemon_that_does_not_get_ready_gives_back_to_the_one_before() {
     assert_eq!(after.last_upgrade.expect("it tells").rolled_back, "");
     let api = node.api().await;
     assert_eq!(api.inspect("web").await.executables[0].pid, pid);
+    assert_eq!(api.inspect("users").await.executables[0].pid, of_users);
+    assert_eq!(api.run("users", "id -u").await.success(), "0\n");
     api.free("web").await;
+    api.free("users").await;
 }
 
 #[tokio::test]

@@ -189,7 +189,10 @@ impl Bench {
                 return Ok(());
             }
         };
-        self.install_sdk(&runtimes)?;
+        if let Err(error) = self.install_sdk(&runtimes) {
+            tools::progress(&format!("no scripts: there is no SDK for them: {error:#}"));
+            return Ok(());
+        }
         tools::progress("measuring scripts");
         let directory = self.workspace.testbed().join("bench-node");
         let options = Options::new("bench", directory, Lifetime::WithUs);

@@ -1,6 +1,7 @@
 //! The signals that we are sent, for what runs on the node.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use aurae_kernel::signals::{Listener, listen};
+use rustix::process::Signal;
 use tokio::sync::mpsc;
 
 use super::{FAILED, ToNode, of_signal, size};
@@ -9,33 +10,33 @@ use crate::failure::Failure;
 /// Signals that are caught.
 pub(crate) struct Signals {
     deadly: Deadly,
-    window_change: Signal,
+    window_change: Listener,
 }
 
 /// Those that end a program that does not catch them.
 struct Deadly {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    quit: Signal,
+    interrupt: Listener,
+    terminate: Listener,
+    hangup: Listener,
+    quit: Listener,
 }
 
 impl Signals {
     /// Catches them from now on.
     pub(crate) fn new() -> Result<Self, Failure> {
-        let catch = |kind| {
-            signal(kind).map_err(|error| {
+        let catch = |signal: Signal| {
+            listen(signal.as_raw()).map_err(|error| {
                 Failure::new(format!("failed to catch signals: {error}")).exiting(FAILED)
             })
         };
         Ok(Self {
             deadly: Deadly {
-                interrupt: catch(SignalKind::interrupt())?,
-                terminate: catch(SignalKind::terminate())?,
-                hangup: catch(SignalKind::hangup())?,
-                quit: catch(SignalKind::quit())?,
+                interrupt: catch(Signal::INT)?,
+                terminate: catch(Signal::TERM)?,
+                hangup: catch(Signal::HUP)?,
+                quit: catch(Signal::QUIT)?,
             },
-            window_change: catch(SignalKind::window_change())?,
+            window_change: catch(Signal::WINCH)?,
         })
     }
 
@@ -61,7 +62,7 @@ impl Signals {
         let (mut passed, mut resized) = (false, false);
         loop {
             tokio::select! {
-                _ = self.window_change.recv(), if remote => resized = true,
+                () = self.window_change.recv(), if remote => resized = true,
                 // Only the last size counts, and when there is room for it.
                 room = to_node.reserve(), if resized => {
                     resized = false;
@@ -84,11 +85,11 @@ impl Deadly {
     /// The number of the next one.
     async fn next(&mut self) -> i32 {
         tokio::select! {
-            _ = self.interrupt.recv() => SignalKind::interrupt(),
-            _ = self.terminate.recv() => SignalKind::terminate(),
-            _ = self.hangup.recv() => SignalKind::hangup(),
-            _ = self.quit.recv() => SignalKind::quit(),
+            () = self.interrupt.recv() => Signal::INT,
+            () = self.terminate.recv() => Signal::TERM,
+            () = self.hangup.recv() => Signal::HUP,
+            () = self.quit.recv() => Signal::QUIT,
         }
-        .as_raw_value()
+        .as_raw()
     }
 }

@@ -1,34 +1,34 @@
 //! What ends a node: signals to pid 1, Ctrl-Alt-Del and the power button, each a request to shut down.
 
 use aurae_kernel::power::real_time_signal;
+use aurae_kernel::signals::listen;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rustix::process::Signal;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{power_button, report};
+use crate::reply::text;
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
 
 const PHASE: &str = "signals";
 
 /// The signals, what they ask for, and whose convention it is.
-fn table() -> [(&'static str, SignalKind, Intent); 9] {
-    let real_time = |offset| SignalKind::from_raw(real_time_signal(offset));
+fn table() -> [(&'static str, i32, Intent); 9] {
     [
-        ("SIGTERM", SignalKind::terminate(), Intent::PowerOff),
+        ("SIGTERM", Signal::TERM.as_raw(), Intent::PowerOff),
         // The kernel's, for Ctrl-Alt-Del.
-        ("SIGINT", SignalKind::interrupt(), Intent::Reboot),
+        ("SIGINT", Signal::INT.as_raw(), Intent::Reboot),
         // A UPS monitor's or a container manager's: the power is failing.
-        ("SIGPWR", SignalKind::from_raw(Signal::POWER.as_raw()), Intent::PowerOff),
+        ("SIGPWR", Signal::POWER.as_raw(), Intent::PowerOff),
         // BusyBox's halt and poweroff.
-        ("SIGUSR1", SignalKind::user_defined1(), Intent::PowerOff),
-        ("SIGUSR2", SignalKind::user_defined2(), Intent::PowerOff),
+        ("SIGUSR1", Signal::USR1.as_raw(), Intent::PowerOff),
+        ("SIGUSR2", Signal::USR2.as_raw(), Intent::PowerOff),
         // systemd's halt, poweroff, reboot and kexec, which machine managers send as well.
-        ("SIGRTMIN+3", real_time(3), Intent::PowerOff),
-        ("SIGRTMIN+4", real_time(4), Intent::PowerOff),
-        ("SIGRTMIN+5", real_time(5), Intent::Reboot),
-        ("SIGRTMIN+6", real_time(6), Intent::Reboot),
+        ("SIGRTMIN+3", real_time_signal(3), Intent::PowerOff),
+        ("SIGRTMIN+4", real_time_signal(4), Intent::PowerOff),
+        ("SIGRTMIN+5", real_time_signal(5), Intent::Reboot),
+        ("SIGRTMIN+6", real_time_signal(6), Intent::Reboot),
     ]
 }
 
@@ -36,14 +36,14 @@ fn table() -> [(&'static str, SignalKind, Intent); 9] {
 /// recorded; the others are still heard.
 pub async fn run(shutdown: Shutdown, status: Status) {
     let mut signals = FuturesUnordered::new();
-    for (name, kind, intent) in table() {
-        match signal(kind) {
-            Ok(mut stream) => signals.push(async move {
-                stream.recv().await;
+    for (name, number, intent) in table() {
+        match listen(number) {
+            Ok(mut listener) => signals.push(async move {
+                listener.recv().await;
                 (name, intent)
             }),
             Err(error) => {
-                report::degrade(&status, PHASE, &format!("failed to listen for {name}: {error}"));
+                report::degrade(&status, PHASE, &format!("{name}: {}", text(&error)));
             }
         }
     }

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use aurae_kernel::signals::listen;
 use aurae_kernel::{Error, takeover};
+use rustix::process::Signal;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::handover::{Handover, Taken};
 use super::{Daemon, DaemonError, rehearsal};
@@ -228,14 +229,13 @@ pub(super) fn threads() -> Result<Runtime, DaemonError> {
 
 /// SIGTERM and SIGINT stop the daemon in order.
 fn stop_on_signals(shutdown: Shutdown) -> Result<impl Future<Output = ()>, DaemonError> {
-    let listen = |kind| signal(kind).map_err(DaemonError::Signals);
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+    let listen = |signal: Signal| listen(signal.as_raw()).map_err(DaemonError::Signals);
+    let (mut terminate, mut interrupt) = (listen(Signal::TERM)?, listen(Signal::INT)?);
     Ok(async move {
         loop {
             let name = tokio::select! {
-                _ = terminate.recv() => "SIGTERM",
-                _ = interrupt.recv() => "SIGINT",
+                () = terminate.recv() => "SIGTERM",
+                () = interrupt.recv() => "SIGINT",
             };
             tracing::info!(signal = name, "stopping");
             shutdown.request(Intent::Exit);

@@ -29,9 +29,9 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aurae_kernel::takeover;
+use aurae_kernel::{signals, takeover};
 use aurae_proto::cells::cell_service_server::CellServiceServer;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use crate::audit::{Audit, AuditError};
@@ -89,7 +89,7 @@ pub(crate) enum DaemonError {
     Threads(#[source] std::io::Error),
     /// Signals cannot be listened to.
     #[error("failed to listen for signals")]
-    Signals(#[source] std::io::Error),
+    Signals(#[source] aurae_kernel::Error),
     /// There is no place in the cgroup tree.
     #[error(transparent)]
     Base(#[from] BaseError),
@@ -153,7 +153,7 @@ impl Daemon {
     /// Serves until the shutdown is asked for, and stops in order; or hands on, and stops nothing.
     async fn run(&self, mut taken: Option<Taken>) -> Result<Option<Handover>, DaemonError> {
         // First of all: without a listener SIGHUP ends the process.
-        let hang_up = signal(SignalKind::hangup()).map_err(DaemonError::Signals)?;
+        let hang_up = signals::listen(Signal::HUP.as_raw()).map_err(DaemonError::Signals)?;
         let given = taken.as_mut().and_then(|taken| taken.lock.take());
         let lock = match given {
             Some(lock) => Ok(Instance::adopt(lock)),

@@ -10,10 +10,10 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aurae_kernel::process::{Exit, has_ended, reap_any, signal_group};
+use aurae_kernel::process::{Exit, has_ended, reap_any, reap_untold, signal_group};
+use aurae_kernel::signals;
 use aurae_kernel::spawn::{Child, Spawn, SpawnError};
 use rustix::process::{Pid, Signal};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Tells the end of one process. An error means that the daemon no longer reaps.
@@ -56,16 +56,15 @@ impl Reaper {
     ///
     /// # Errors
     /// SIGCHLD cannot be listened to.
-    pub fn start() -> std::io::Result<Self> {
+    pub fn start() -> aurae_kernel::Result<Self> {
         let reaper = Self::default();
-        let mut children = signal(SignalKind::child())?;
+        reap_untold();
+        let mut children = signals::listen(Signal::CHILD.as_raw())?;
         let of_task = reaper.clone();
         tokio::spawn(async move {
             loop {
                 of_task.reap();
-                if children.recv().await.is_none() {
-                    break;
-                }
+                children.recv().await;
             }
         });
         Ok(reaper)

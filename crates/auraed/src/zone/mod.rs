@@ -27,10 +27,11 @@ use std::sync::Arc;
 
 use aurae_kernel::cgroup::Cgroup;
 use aurae_kernel::seqpacket::Line;
+use aurae_kernel::signals;
 use aurae_kernel::zone::{Door, Inheritance, own_image};
 use aurae_model::CellPath;
 use prost::Message;
-use tokio::signal::unix::{SignalKind, signal};
+use rustix::process::Signal;
 
 use crate::audit::Audit;
 use crate::reply::text;
@@ -113,7 +114,7 @@ async fn serve(
     door: Door,
 ) -> std::io::Result<()> {
     let cgroup = Arc::new(cgroup);
-    let reaper = Reaper::start()?;
+    let reaper = Reaper::start().map_err(io)?;
     let parent = Parent::new(Arc::clone(line), reaper.clone());
     let log_capacity = usize::try_from(config.log_capacity).unwrap_or(usize::MAX);
     let executables = Executables::new(
@@ -129,7 +130,7 @@ async fn serve(
         cells: Some(Cells::new(
             CellsSettings {
                 cgroup: Arc::clone(&cgroup),
-                image: own_image().map_err(|error| std::io::Error::other(text(&error)))?,
+                image: own_image().map_err(io)?,
                 log_capacity,
                 path: CellPath::parse(&config.path, "path").ok(),
                 parent: Some(parent.clone()),
@@ -150,6 +151,11 @@ async fn serve(
     }
     let above = Above::new(line, stream, door, parent, route, shutdown.clone())?;
     end_when_told(above, &workloads, &shutdown).await
+}
+
+/// The same as an error of input and output, with all that it says.
+fn io(error: aurae_kernel::Error) -> std::io::Error {
+    std::io::Error::other(text(&error))
 }
 
 /// The last label of its path.
@@ -204,10 +210,10 @@ async fn end_when_told(
     workloads: &Workloads,
     shutdown: &Shutdown,
 ) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
+    let mut terminate = signals::listen(Signal::TERM.as_raw()).map_err(io)?;
     let mut grace = tokio::select! {
         grace = above.order() => grace,
-        _ = terminate.recv() => DEFAULT_GRACE,
+        () = terminate.recv() => DEFAULT_GRACE,
     };
     loop {
         tokio::select! {

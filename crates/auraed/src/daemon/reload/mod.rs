@@ -13,7 +13,7 @@ mod watch;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
+use aurae_kernel::signals::Listener;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 
 use crate::shutdown::Shutdown;
@@ -62,14 +62,14 @@ impl Reloader {
     }
 
     /// Watches until the shutdown is asked for. `hang_up` is SIGHUP.
-    pub(crate) async fn run(self, shutdown: Shutdown, hang_up: Signal) {
+    pub(crate) async fn run(self, shutdown: Shutdown, hang_up: Listener) {
         tokio::select! {
             _ = shutdown.wait() => {}
             () = self.watch(hang_up) => {}
         }
     }
 
-    async fn watch(&self, mut hang_up: Signal) {
+    async fn watch(&self, mut hang_up: Listener) {
         let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut first = true;
@@ -84,7 +84,7 @@ impl Reloader {
                         settle(&mut watch).await;
                         break;
                     }
-                    _ = hang_up.recv() => {
+                    () = hang_up.recv() => {
                         tracing::info!("SIGHUP: reading files again");
                         break;
                     }
@@ -139,7 +139,8 @@ mod tests {
     use std::path::Path;
     use std::sync::{Arc, Mutex};
 
-    use tokio::signal::unix::{SignalKind, signal};
+    use aurae_kernel::signals::listen;
+    use rustix::process::Signal;
     use tokio::sync::watch as state;
 
     use super::*;
@@ -167,7 +168,7 @@ mod tests {
                 text.map(|text| drop(sender.lock().unwrap().send_replace(text)))
             };
             reloader.add("file", vec![path.to_owned()], Box::new(reload));
-            let hang_up = signal(SignalKind::hangup()).unwrap();
+            let hang_up = listen(Signal::HUP.as_raw()).unwrap();
             tokio::spawn(reloader.run(shutdown.clone(), hang_up));
             Self { read, status, shutdown }
         }
@@ -273,13 +274,13 @@ mod tests {
                 Ok(())
             }),
         );
-        let hang_up = signal(SignalKind::hangup()).unwrap();
+        let hang_up = listen(Signal::HUP.as_raw()).unwrap();
         let shutdown = Shutdown::default();
         let running = tokio::spawn(reloader.run(shutdown.clone(), hang_up));
         let mut counts = count.subscribe();
         drop(timeout(PATIENCE, counts.wait_for(|count| *count == 1)).await.unwrap());
         let own = rustix::process::getpid();
-        rustix::process::kill_process(own, rustix::process::Signal::HUP).unwrap();
+        rustix::process::kill_process(own, Signal::HUP).unwrap();
         drop(timeout(PATIENCE, counts.wait_for(|count| *count >= 2)).await.unwrap());
         shutdown.request(crate::shutdown::Intent::Exit);
         timeout(PATIENCE, running).await.unwrap().unwrap();

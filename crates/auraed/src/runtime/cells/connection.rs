@@ -52,7 +52,8 @@ impl Connection {
             .max_local_error_reset_streams(None)
             .handshake(stream);
         let (requests, driver) = handshake.await.map_err(std::io::Error::other)?;
-        // It ends with the connection; whoever has a request open is told then.
+        // It ends with the connection, and whoever has a request open is told then; or with the last clone of
+        // this, which is kept for as long as an answer is read.
         tokio::spawn(started.with(driver));
         Ok((Self { requests }, theirs.into()))
     }

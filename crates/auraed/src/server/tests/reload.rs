@@ -3,8 +3,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use aurae_kernel::signals::listen;
+use rustix::process::Signal;
 use time::Duration as Length;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::*;
 use crate::daemon::reload::Reloader;
@@ -19,7 +20,7 @@ impl Fixture {
         let tls = self.tls.clone();
         let reload = move || tls.reload().map_err(|error| crate::reply::text(&error));
         reloader.add("certificates", self.tls.files().paths(), Box::new(reload));
-        let hang_up = signal(SignalKind::hangup()).unwrap();
+        let hang_up = listen(Signal::HUP.as_raw()).unwrap();
         tokio::spawn(reloader.run(self.shutdown.clone(), hang_up));
     }
 
