@@ -16,7 +16,6 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use aurae_kernel::cgroup::{Cgroup, mount_point};
 use aurae_kernel::cgroup_namespace;
-use aurae_kernel::confine::Confinement;
 use aurae_kernel::spawn::{Child, Image, Namespaces, Spawn};
 use rustix::process::{WaitOptions, waitpid};
 
@@ -93,22 +92,8 @@ impl Floor {
     }
 
     fn spawn<'a>(&'a self, cgroup: &'a Cgroup) -> Spawn<'a> {
-        Spawn {
-            image: Image::Path(&self.truth),
-            arguments: std::slice::from_ref(&self.truth),
-            environment: &[],
-            cgroup: Some(cgroup.as_fd()),
-            namespaces: Namespaces::default(),
-            cgroup_namespace: None,
-            descriptors: &[],
-            terminal: false,
-            directory: None,
-            uid: None,
-            gid: None,
-            oom_score: None,
-            open_files: None,
-            confinement: Confinement::default(),
-        }
+        let arguments = std::slice::from_ref(&self.truth);
+        Spawn { cgroup: Some(cgroup.as_fd()), ..Spawn::new(Image::Path(&self.truth), arguments) }
     }
 
     fn remove(&self, cell: &Cgroup, name: &str, leaves: &[&str]) -> Result<()> {

@@ -205,6 +205,29 @@ impl std::fmt::Display for Step {
     }
 }
 
+impl<'a> Spawn<'a> {
+    /// A process with no environment and no descriptors, and all else as the caller has it.
+    #[must_use]
+    pub fn new(image: Image<'a>, arguments: &'a [CString]) -> Self {
+        Self {
+            image,
+            arguments,
+            environment: &[],
+            cgroup: None,
+            namespaces: Namespaces::default(),
+            cgroup_namespace: None,
+            descriptors: &[],
+            terminal: false,
+            directory: None,
+            uid: None,
+            gid: None,
+            oom_score: None,
+            open_files: None,
+            confinement: Confinement::default(),
+        }
+    }
+}
+
 impl Spawn<'_> {
     /// Starts the process. When it answers `Ok`, the program was executed, or somebody killed the
     /// process before it could be.
@@ -627,20 +650,14 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let arguments: Vec<CString> = arguments.iter().map(|&argument| argument.into()).collect();
         Spawn {
-            image: Image::Path(program),
-            arguments: &arguments,
             environment: &[c"PATH=/usr/bin:/bin".into()],
-            cgroup: None,
-            namespaces: Namespaces::default(),
-            cgroup_namespace: None,
             descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
-            terminal: false,
             directory: Some(c"/"),
             uid,
-            gid: None,
             oom_score: Some(c"7"),
             open_files: Some(99),
             confinement,
+            ..Spawn::new(Image::Path(program), &arguments)
         }
         .start()
     }
@@ -733,20 +750,9 @@ mod tests {
         };
         let script = c"cat /etc/passwd 2>/dev/null && exit 1; ls /bin >/dev/null && exit 9";
         let child = Spawn {
-            image: Image::Path(c"/bin/sh"),
-            arguments: &[c"sh".into(), c"-c".into(), script.into()],
             environment: &[c"PATH=/usr/bin:/bin".into()],
-            cgroup: None,
-            namespaces: Namespaces::default(),
-            cgroup_namespace: None,
-            descriptors: &[],
-            terminal: false,
-            directory: None,
-            uid: None,
-            gid: None,
-            oom_score: None,
-            open_files: None,
             confinement,
+            ..Spawn::new(Image::Path(c"/bin/sh"), &[c"sh".into(), c"-c".into(), script.into()])
         }
         .start()
         .unwrap();
@@ -765,20 +771,12 @@ mod tests {
         let null = std::fs::File::open("/dev/null").unwrap();
         let users = Some(IdMap { first: 524_288, count: 10 });
         Spawn {
-            image: Image::Path(c"/bin/sh"),
-            arguments: &[c"sh".into(), c"-c".into(), script.into()],
             environment: &[c"PATH=/usr/bin:/bin".into(), floor.into()],
-            cgroup: None,
             namespaces: Namespaces { users, ..Namespaces::default() },
-            cgroup_namespace: None,
             descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
-            terminal: false,
             directory: Some(c"/"),
-            uid: None,
-            gid: None,
             oom_score: score,
-            open_files: None,
-            confinement: Confinement::default(),
+            ..Spawn::new(Image::Path(c"/bin/sh"), &[c"sh".into(), c"-c".into(), script.into()])
         }
         .start()
     }
@@ -820,20 +818,8 @@ mod tests {
         }
         let users = Some(IdMap { first: 1, count: u32::MAX });
         let error = Spawn {
-            image: Image::Path(c"/bin/true"),
-            arguments: &[c"true".into()],
-            environment: &[],
-            cgroup: None,
             namespaces: Namespaces { users, ..Namespaces::default() },
-            cgroup_namespace: None,
-            descriptors: &[],
-            terminal: false,
-            directory: None,
-            uid: None,
-            gid: None,
-            oom_score: None,
-            open_files: None,
-            confinement: Confinement::default(),
+            ..Spawn::new(Image::Path(c"/bin/true"), &[c"true".into()])
         }
         .start()
         .unwrap_err();

@@ -141,7 +141,7 @@ async fn ask(zone: Zone, after: Option<u64>) -> Result<Answers<Answer>, Status> 
     let request = CellServiceWatchRequest { after, only_new: false };
     let answers = client(&zone).watch(request).await?.into_inner();
     Ok(Box::pin(answers.inspect(move |_| {
-        // Taken up while it is open.
-        let _room = &room;
+        // Taken up while it is open; and the connection ends with the last who has it.
+        let _kept = (&room, &zone);
     })))
 }
