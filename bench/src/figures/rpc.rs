@@ -37,7 +37,7 @@ impl Drop for Bare {
 }
 
 impl Bare {
-    fn start(bench: &Bench) -> Result<(Self, Api)> {
+    fn start(bench: &Bench) -> Result<Self> {
         let program = std::env::current_exe().context("this program has no path")?;
         let child = Command::new(program)
             .args(["serve-bare", ADDRESS])
@@ -48,22 +48,34 @@ impl Bare {
             .context("failed to start the bare server")?;
         let bare = Self(child);
         let connect = || bench.runtime.block_on(connect(&bench.pki, ADDRESS));
-        let client = until(TIME_TO_ANSWER, connect).context("the bare server does not answer")?;
-        Ok((bare, Api::new(&client)))
+        until(TIME_TO_ANSWER, connect).context("the bare server does not answer")?;
+        Ok(bare)
     }
 }
 
 pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
     let tcp = bench.api()?;
-    let unix = Api::new(&bench.runtime.block_on(async { bench.daemon()?.unix().await })?);
-    let (_server, bare) = Bare::start(bench)?;
     let cell = fresh("rpc");
     bench.runtime.block_on(tcp.allocate(isolated(&cell, false)))?;
-    let path = ZonePath::parse(&format!("cells/{cell}")).context("no zone")?;
-    let client = bench.runtime.block_on(async { bench.daemon()?.tcp().await })?;
-    let inside = Api::new(&client.in_zone(&path));
-    let sides =
-        [(TCP, true, &tcp), (CELL, true, &inside), (BARE, false, &bare), (UNIX, true, &unix)];
+    let _server = Bare::start(bench)?;
+    let sides = [TCP, CELL, BARE, UNIX];
+    // Each turn has a connection of its own: one that is kept meanwhile answers no pings, and is closed.
+    let open = |side: &str| {
+        bench.runtime.block_on(async {
+            let client = match side {
+                BARE => connect(&bench.pki, ADDRESS).await?,
+                UNIX => bench.daemon()?.unix().await?,
+                _ => bench.daemon()?.tcp().await?,
+            };
+            let api = match side {
+                CELL => Api::new(&client.in_zone(&ZonePath::parse(&format!("cells/{cell}"))?)),
+                _ => Api::new(&client),
+            };
+            // The first call finds out whether the client is let in.
+            api.discover().await?;
+            anyhow::Ok(api)
+        })
+    };
     let calls = bench.paced(50_u32, 200, 2000);
 
     let mut latency = Figure::new(
@@ -76,8 +88,9 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
     .share(CELL, 2.0, TCP)
     .at_most(TCP, 80e-6);
     let mut contest = Contest::default();
-    for (name, ours, api) in sides {
-        let turn = move || {
+    for name in sides {
+        let turn = || {
+            let api = open(name)?;
             let time = seconds(|| {
                 bench.runtime.block_on(async {
                     for _ in 0..calls {
@@ -88,9 +101,9 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
             })?;
             Ok(time / f64::from(calls))
         };
-        match ours {
-            true => contest.ours(name, turn),
-            false => contest.peer(name, turn),
+        match name {
+            BARE => contest.peer(name, turn),
+            _ => contest.ours(name, turn),
         };
     }
     latency.sides = contest.run(bench.rounds(60, 60));
@@ -105,8 +118,9 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
     .at_least(TCP, 0.9, Some(BARE))
     .at_least(TCP, 80_000.0, None);
     let mut contest = Contest::default();
-    for (name, ours, api) in sides {
-        let turn = move || {
+    for name in sides {
+        let turn = || {
+            let api = open(name)?;
             let tasks = (0..IN_FLIGHT).map(|_| async {
                 for _ in 0..each {
                     api.discover().await?;
@@ -116,13 +130,13 @@ pub(super) fn rpc(bench: &Bench) -> Result<Vec<Figure>> {
             let time = seconds(|| bench.runtime.block_on(try_join_all(tasks)))?;
             Ok(f64::from(each) * IN_FLIGHT as f64 / time)
         };
-        match ours {
-            true => contest.ours(name, turn),
-            false => contest.peer(name, turn),
+        match name {
+            BARE => contest.peer(name, turn),
+            _ => contest.ours(name, turn),
         };
     }
     throughput.sides = contest.run(bench.rounds(60, 60));
-    bench.runtime.block_on(tcp.free(&cell))?;
+    bench.runtime.block_on(bench.api()?.free(&cell))?;
     Ok(vec![latency, throughput, cold(bench)?])
 }
 
