@@ -52,12 +52,6 @@ pub(crate) fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) 
     }
 }
 
-/// Waits until a file is there.
-pub(crate) fn until_there(limit: Duration, path: &Path) -> Result<()> {
-    let missing = || format!("there is no {}", path.display());
-    until(limit, || path.exists().then_some(()).with_context(missing))
-}
-
 /// What a command line prints.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("failed to run {command:?}"))?;
@@ -133,7 +127,7 @@ fn field(text: &str, name: &str) -> u64 {
 }
 
 /// CPU time of a part of the cgroup tree, also that of processes which have ended, in seconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Cpu {
     /// In programs.
     pub(crate) user: f64,
@@ -155,12 +149,6 @@ impl Cpu {
             .with_context(|| format!("failed to read {}", path.display()))?;
         let seconds = |name| number(&text, name) as f64 / 1e6;
         Ok(Self { user: seconds("user_usec"), system: seconds("system_usec") })
-    }
-
-    /// What came since an earlier time is added.
-    pub(crate) fn add_since(&mut self, before: Self, now: Self) {
-        self.user += now.user - before.user;
-        self.system += now.system - before.system;
     }
 }
 

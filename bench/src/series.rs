@@ -28,6 +28,10 @@ impl Series {
         self.0.len()
     }
 
+    pub(crate) fn mean(&self) -> Option<f64> {
+        (!self.0.is_empty()).then(|| self.0.iter().sum::<f64>() / self.0.len() as f64)
+    }
+
     pub(crate) fn median(&self) -> Option<f64> {
         self.percentile(50)
     }
@@ -79,6 +83,7 @@ mod tests {
         assert_eq!(series.percentile(99), Some(5.0));
         assert_eq!(series.percentile(1), Some(1.0));
         assert_eq!(Series::default().median(), None);
+        assert_eq!((series.mean(), Series::default().mean()), (Some(3.0), None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A cell's life beside a container's and a unit's.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::process::Command;
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use crate::calls::isolated;
 use crate::contest::{Contest, seconds};
 use crate::floor::Floor;
 use crate::peers::{MEMORY_MAX, PIDS_MAX, Runtime, fresh, systemd, systemd_run};
-use crate::process::{self, Cpu, run, run_detached};
+use crate::process::{self, run, run_detached};
 use crate::report::{Figure, Side, Unit};
 use crate::series::Series;
 
@@ -20,6 +20,7 @@ const CRUN: &str = "crun run";
 const SYSTEMD: &str = "systemd-run --wait";
 const SPAWN: &str = "spawn and wait";
 const FLOOR: &str = "bare system calls";
+const CPU_TIMES: [&str; 2] = ["in the kernel", "in programs"];
 const STEPS: [&str; 4] = ["Allocate", "Start", "Wait", "Free"];
 
 /// A zone from nothing.
@@ -79,7 +80,7 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
         figure.notes.push("this host has no cgroup controllers: no side sets limits".to_owned());
     }
     let steps = RefCell::new(STEPS.map(|_| Series::default()));
-    let (cpu, lives) = (Cell::new(Cpu::default()), Cell::new(0_u32));
+    let cpu_times = RefCell::new(CPU_TIMES.map(|_| Series::default()));
     let floor = Floor::new(&bench.bundles.program("true"), bench.limits());
     let mut contest = Contest::default();
     contest.ours(FOUR, || {
@@ -101,11 +102,10 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
             series.push(end.as_secs_f64() - before);
             before = end.as_secs_f64();
         }
-        // The first round does not count.
-        if lives.replace(lives.get() + 1) > 0 {
-            let mut sum = cpu.get();
-            sum.add_since(cpu_before, bench.daemon()?.cpu()?);
-            cpu.set(sum);
+        let cpu = bench.daemon()?.cpu()?;
+        let spent = [cpu.system - cpu_before.system, cpu.user - cpu_before.user];
+        for (series, time) in cpu_times.borrow_mut().iter_mut().zip(spent) {
+            series.push(time);
         }
         Ok(before)
     });
@@ -173,9 +173,9 @@ pub(super) fn cycle(bench: &Bench) -> Result<Vec<Figure>> {
         Unit::Seconds,
         "The node's daemon, the cell's and `true` itself, without the client; the mean of all lives above, each until Free has answered.",
     );
-    let (cpu, lives) = (cpu.get(), f64::from(lives.get().max(2) - 1));
-    for (name, time) in [("in the kernel", cpu.system), ("in programs", cpu.user)] {
-        let values = [time / lives].into_iter().collect();
+    for (name, series) in CPU_TIMES.iter().zip(cpu_times.into_inner()) {
+        // One by one they say nothing: the kernel samples them.
+        let values = series.after_first().mean().into_iter().collect();
         times.sides.push(Side { values, ..Side::new(name, true) });
     }
     Ok(vec![figure, parts, times])

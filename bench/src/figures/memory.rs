@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::scale::{fill, free_all};
 use crate::bench::Bench;
 use crate::peers::{Bundles, Runtime, fresh};
-use crate::process::{self, Memory, run, run_detached, until, until_there};
+use crate::process::{self, Memory, run, run_detached, until};
 use crate::report::{Figure, Side, Unit};
 
 /// So many containers of each kind are alive.
@@ -134,7 +134,10 @@ impl Conmon {
         }
         run_detached(&mut command)?;
         // It answers before the container is made; crun writes this file when it is.
-        until_there(TIME_TO_COME, &directory.join("pid")).context("conmon made no container")?;
+        until(TIME_TO_COME, || {
+            fs::metadata(directory.join("pid")).context("crun wrote no process")
+        })
+        .context("conmon made no container")?;
         let pid = fs::read_to_string(&pid_file).context("conmon told no process")?;
         let pid = pid.trim().parse().context("conmon told no process")?;
         Ok(Self { id, pid, log })

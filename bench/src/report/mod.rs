@@ -69,7 +69,6 @@ pub(crate) struct Figure {
     /// What is wanted.
     pub(crate) bounds: Vec<Bound>,
     /// The side that nobody can beat: what the kernel alone costs.
-    #[serde(default)]
     pub(crate) floor: Option<String>,
     /// What else there is to say.
     pub(crate) notes: Vec<String>,
