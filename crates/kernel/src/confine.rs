@@ -212,7 +212,8 @@ fn numbers(set: u64) -> impl Iterator<Item = c_ulong> {
 }
 
 fn no_core_dumps() -> Result<(), (Step, c_int)> {
-    let none = [0_u64; 2];
+    // One byte is no dump in a file, and none for a program that collects them, which 0 would be (core(5)).
+    let none = [1_u64; 2];
     // SAFETY: the kernel reads one `rlimit64` of 16 bytes from `none`, and writes none.
     let result = unsafe {
         libc::syscall(

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::{DupFlags, Errno, FdFlags};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, unmount,
 };
 use rustix::process::PidfdGetfdFlags;
 use rustix::thread::UnshareFlags;
@@ -237,6 +238,15 @@ pub fn bind_read_only(path: &str) -> Result<()> {
     read_only(path)
 }
 
+/// Keeps what is at `path`, with the mounts below it, from being renamed or removed in this mount namespace: a
+/// mount point cannot be (rename(2), `EBUSY`).
+///
+/// # Errors
+/// What the kernel says; `ENOENT` where nothing is there.
+pub fn hold(path: &str) -> Result<()> {
+    mount_bind_recursive(path, path).context(|| format!("bind {path}"))
+}
+
 /// What covers directories: made once, and mounted again for each.
 #[derive(Debug, Default)]
 pub struct Cover {
@@ -252,7 +262,8 @@ impl Cover {
     /// What the kernel says; `ENOENT` where nothing is there.
     pub fn cover(&mut self, path: &str) -> Result<()> {
         let operation = || format!("cover {path}");
-        let stat = rustix::fs::lstat(path).context(operation)?;
+        // Of what a link leads to, as mounts follow it.
+        let stat = rustix::fs::stat(path).context(operation)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
             return mount_bind("/dev/null", path).context(operation);
         }

@@ -162,8 +162,11 @@ async fn devices_beyond_the_usual_ones_cannot_be_made_or_opened() {
     // Made anew: not by default, and not with the capability for it either.
     let make = "cd /tmp && rm -f escape-mem && mknod escape-mem c 1 1";
     assert_ne!(run(shell("make", make)).await.code(), Some(0));
-    let made = run(with(adding("MKNOD"), shell("make", make))).await;
+    let made = run(with(adding("CAP_MKNOD"), shell("make", make))).await;
     assert_ne!(made.code(), Some(0), "{made:?}");
+    assert!(made.stderr.contains("not permitted"), "{made:?}");
+    let disk = "cd /tmp && rm -f escape-disk && mknod escape-disk b 253 0";
+    let made = run(with(adding("CAP_MKNOD"), shell("disk", disk))).await;
     assert!(made.stderr.contains("not permitted"), "{made:?}");
     // What was asked for by name works, and nothing beside it.
     let console = DeviceRule { device: "/dev/console".to_owned(), access: "w".to_owned() };
@@ -202,6 +205,7 @@ async fn what_changes_the_machine_is_read_only_or_covered() {
         assert_eq!(read.success(), "", "{file}");
     }
     assert_eq!(run("ls -A /sys/firmware").await.success(), "");
+    assert_eq!(run("cat /proc/interrupts").await.success(), "");
     // Nothing above its own cgroup is there, and it cannot be mounted again.
     let above = run("ls -d /sys/fs/cgroup/_node /sys/fs/cgroup/escape-proc 2>/dev/null").await;
     assert_eq!(above.stdout, "");
@@ -213,8 +217,31 @@ async fn what_changes_the_machine_is_read_only_or_covered() {
     api.allocate(Cell { unmasked_paths: true, ..isolated() }).await;
     let name = run("cat /proc/sys/kernel/hostname && test -w /proc/sys/vm/swappiness").await;
     assert_eq!(name.success(), "escape-proc\n");
+    // In a cgroup that it made a program would have no device policy.
+    let cgroup = run("mkdir /sys/fs/cgroup/mine").await;
+    assert!(cgroup.stderr.contains("Read-only file system"), "{cgroup:?}");
     api.free("escape-proc").await;
     api.on_node("rmdir /tmp/escape-cgroup").await;
+}
+
+#[tokio::test]
+async fn the_nodes_key_and_policies_are_out_of_reach() {
+    let node = Node::shared().await;
+    let api = node.api().await;
+    api.on_node("ls /etc/aurae/pki/server.key").await;
+    api.allocate(Cell { isolate_process: true, ..cell("escape-files") }).await;
+    let run = async |script: &str| api.run("escape-files", script).await;
+    assert_eq!(run("ls -A /etc/aurae").await.success(), "");
+    let policy = "mkdir -p /etc/aurae/policy && echo 'permit(principal, action, resource);'";
+    let written = run(&format!("{policy} > /etc/aurae/policy/all.cedar")).await;
+    assert!(written.stderr.contains("Read-only file system"), "{written:?}");
+    // Another directory cannot be put in its place.
+    for away in ["mv /etc/aurae /etc/away", "mv /etc /away", "rm -rf /etc/aurae"] {
+        let moved = run(away).await;
+        assert!(moved.stderr.contains("busy"), "{away}: {moved:?}");
+    }
+    api.free("escape-files").await;
+    api.on_node("test -e /etc/aurae/pki/server.key && ! test -e /etc/aurae/policy/all.cedar").await;
 }
 
 #[tokio::test]

@@ -162,6 +162,23 @@ async fn a_terminal_has_a_size_and_its_keys_are_signals() {
 }
 
 #[tokio::test]
+async fn a_terminal_is_seen_in_its_own_isolated_cell_alone() {
+    let node = Node::shared().await;
+    let api = node.api().await;
+    let isolated = |name| Cell { isolate_process: true, ..cell(name) };
+    api.allocate(isolated("exec-typing")).await;
+    api.allocate(isolated("exec-spying")).await;
+    let start = ExecStart { terminal: Some(size(24, 80)), ..command("tty; exec sh -i") };
+    let mut typing = Exec::start(&api, "exec-typing", start).await.unwrap();
+    typing.expect("/dev/pts/0").await;
+    assert_eq!(api.run("exec-spying", "ls /dev/pts").await.success().trim(), "ptmx");
+    typing.say(stdin("exit\r")).await;
+    assert_eq!(typing.end().await, Reason::Code(0));
+    api.free("exec-spying").await;
+    api.free("exec-typing").await;
+}
+
+#[tokio::test]
 async fn nothing_of_a_command_is_left_when_its_caller_goes() {
     let node = Node::shared().await;
     let api = node.api().await;

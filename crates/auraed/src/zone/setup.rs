@@ -35,8 +35,8 @@ const STEPS: &[Step] = &[
     Step { wanted: |config| config.read_only_root, run: |_, _| own_directory("/dev/shm") },
     Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/tmp") },
     Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/var/tmp") },
-    // Those of the node are owned by a group that the zone does not have.
-    Step { wanted: has_users, run: |_, _| unless_missing(zone::mount_terminals()) },
+    // Those of the node are other people's: its root could read what they type.
+    Step { wanted: isolates_process, run: |_, _| unless_missing(zone::mount_terminals()) },
     Step { wanted: isolates_process, run: |_, _| zone::mount_proc() },
     Step {
         wanted: |config| config.isolate_process && config.isolate_network,
@@ -44,7 +44,12 @@ const STEPS: &[Step] = &[
     },
     Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys")) },
     Step { wanted: isolates_process, run: |_, _| mount_cgroup() },
-    Step { wanted: masks, run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")) },
+    // With `unmasked_paths` too: in a cgroup of its own making a program would have no device policy.
+    Step {
+        wanted: isolates_process,
+        run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")),
+    },
+    Step { wanted: masks, run: |_, _| hold_nodes_files() },
     Step { wanted: masks, run: |_, _| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
     Step { wanted: masks, run: |_, _| cover(COVERED) },
     Step {
@@ -61,16 +66,23 @@ const STEPS: &[Step] = &[
 const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// What of the kernel's own files is covered in an isolated zone: what tells of the machine, and of
+/// Where the node's key is, and the policies that it reads again when they change.
+const NODES_FILES: &str = "/etc/aurae";
+
+/// What is covered in an isolated zone: the node's own files, and of the kernel's what tells of the machine, and of
 /// processes that are not the zone's.
 const COVERED: &[&str] = &[
+    NODES_FILES,
     "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/latency_stats",
     "/proc/sched_debug",
     "/proc/scsi",
     "/proc/timer_list",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 
@@ -119,6 +131,16 @@ fn read_only(path: &str) -> Result<()> {
 fn cover(paths: &[&str]) -> Result<()> {
     let mut cover = zone::Cover::default();
     paths.iter().try_for_each(|path| unless_missing(cover.cover(path)))
+}
+
+/// Sees to it that the directory of the node's files cannot be made, or put in the place of the one that is covered.
+fn hold_nodes_files() -> Result<()> {
+    match zone::make_directory(NODES_FILES) {
+        // Then nobody here can make it either.
+        Err(Error { errno: Errno::ACCESS | Errno::PERM | Errno::ROFS, .. }) => {}
+        outcome => outcome?,
+    }
+    unless_missing(zone::hold("/etc"))
 }
 
 fn own_directory(path: &str) -> Result<()> {

@@ -47,8 +47,8 @@ fn parse(status: &str, limits: &str, held: Held) -> Option<Privileges> {
         // A kernel without seccomp does not tell.
         seccomp_filter: field("Seccomp") == Some(FILTERED),
         no_new_privileges: field("NoNewPrivs") == Some("1"),
-        // Soft and hard limit: it may raise the one to the other.
-        core_dumps: core.split_whitespace().nth(1) != Some("0"),
+        // The hard limit: it may raise the soft one to that. A byte is what it is held to.
+        core_dumps: !matches!(core.split_whitespace().nth(1), Some("0" | "1")),
     })
 }
 
@@ -70,6 +70,9 @@ mod tests {
         assert!(seen.seccomp_filter && seen.no_new_privileges && seen.core_dumps);
         assert!(seen.held.devices_restricted && !seen.held.privileged);
         assert_eq!(parse("Name:\tsh\n", LIMITS, held), None);
+        let held_to = |limit| LIMITS.replace("unlimited", limit);
+        let dumps = |limit| parse(status, &held_to(limit), held).unwrap().core_dumps;
+        assert!(!dumps("0") && !dumps("1") && dumps("4096"));
     }
 
     #[test]
