@@ -89,6 +89,34 @@ async fn a_client_whose_certificate_was_revoked_is_refused() {
     fixture.discover(good).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_list_that_has_expired_keeps_out_its_own_authoritys_clients_alone() {
+    let (own, other) =
+        (Pki::called("ours", Some("aurae.local")), Pki::called("theirs", Some("example.org")));
+    let directory = own.path("trust");
+    fs::create_dir(&directory).unwrap();
+    fs::copy(other.path("ca.crt"), directory.join("example.org.pem")).unwrap();
+    fs::write(own.path("crl.pem"), own.revoke(&[], Duration::hours(-3))).unwrap();
+    let files = TlsFiles {
+        trust_directory: Some(directory),
+        revocation_lists: vec![own.path("crl.pem")],
+        ..own.server()
+    };
+    let fixture = Fixture::with(own, &files);
+    let alice = fixture.pki.client("alice", |_| {});
+    fixture.discover(alice.clone()).await.unwrap_err();
+    fixture.logged(&[REFUSED, "the revocation list", "crl.pem expired 3 hours ago"]).await;
+    let theirs = called("spiffe://example.org/user/bob");
+    other.client("bob", theirs);
+    let bob = other.identity("bob", fixture.pki.path("ca.crt"));
+    let error = fixture.discover(bob).await.unwrap_err();
+    assert!(error.contains("spiffe://example.org/user/bob may not call"), "{error}");
+    // The next one is taken up as any other change.
+    fs::write(fixture.pki.path("crl.pem"), fixture.pki.revoke(&[], Duration::days(1))).unwrap();
+    fixture.tls.reload().unwrap();
+    fixture.discover(alice).await.unwrap();
+}
+
 /// A server with the bundle of `example.org` beside its own authority of `aurae.local`.
 fn federated() -> (Fixture, Pki) {
     let (own, other) =
@@ -194,14 +222,11 @@ async fn a_version_of_tls_before_1_3_is_refused() {
 #[tokio::test]
 async fn files_that_cannot_be_used_are_named() {
     let (pki, other) = (Pki::new(), Pki::called("other", Some("example.org")));
-    pki.client("bad", |_| {});
     let error = |files: &TlsFiles| crate::reply::text(&Tls::read(files, None).unwrap_err());
     let with_list = |content: &str| {
         fs::write(pki.path("crl.pem"), content).unwrap();
         error(&TlsFiles { revocation_lists: vec![pki.path("crl.pem")], ..pki.server() })
     };
-    let expired = with_list(&pki.revoke(&["bad"], Duration::hours(-3)));
-    assert!(expired.contains("crl.pem") && expired.contains("it expired 3 hours ago"), "{expired}");
     let garbage = with_list("garbage");
     assert!(garbage.contains("crl.pem") && garbage.contains("none found"), "{garbage}");
     let forged = with_list(&Pki::new().revoke(&[], Duration::days(1)));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::fs;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -190,6 +191,30 @@ async fn a_node_takes_its_identity_from_a_workload_api_and_renews_it() {
     let expiry = fixture.health.certificate_expiry().unwrap();
     let left = expiry.duration_since(std::time::SystemTime::now()).unwrap();
     assert!(left > Duration::from_secs(6 * 60), "{left:?}");
+    fixture.shutdown.request(Intent::Exit);
+}
+
+#[tokio::test]
+async fn an_identity_that_came_while_a_file_was_wrong_is_taken_up_with_the_file() {
+    let (agents, own) = (Pki::called("the agent's", Some("aurae.local")), Pki::new());
+    let list = own.path("crl.pem");
+    fs::write(&list, own.revoke(&[], Length::days(1))).unwrap();
+    let files = TlsFiles { revocation_lists: vec![list.clone()], ..own.server() };
+    let fixture = Fixture::with(own, &files);
+    let first = svid(&agents, "first", Length::minutes(5));
+    let socket = agents.path("agent.sock");
+    let _agent = serve_agent(&socket, first.clone());
+    let endpoint = parse_endpoint(socket.to_str().unwrap()).unwrap();
+    let mut identities =
+        Identities::follow(endpoint, fixture.health.clone(), fixture.shutdown.clone());
+    identities.first().await;
+
+    fs::write(&list, "garbage").unwrap();
+    let svid = identities.current().unwrap();
+    fixture.tls.take(svid).unwrap_err();
+    fs::write(&list, fixture.pki.revoke(&[], Length::days(1))).unwrap();
+    fixture.tls.reload().unwrap();
+    fixture.shows(&agents, &first).await;
     fixture.shutdown.request(Intent::Exit);
 }
 

@@ -79,12 +79,11 @@ impl Tls {
     /// Takes up an identity, and reads the files again.
     ///
     /// # Errors
-    /// As with [`Self::reload`].
+    /// As with [`Self::reload`]; the identity is taken up once the files can be read.
     pub fn take(&self, svid: Arc<Svid>) -> Result<(), TlsError> {
         let mut current = self.svid.lock().unwrap_or_else(PoisonError::into_inner);
-        self.exchange(Some(Arc::clone(&svid)))?;
-        *current = Some(svid);
-        Ok(())
+        *current = Some(Arc::clone(&svid));
+        self.exchange(Some(svid))
     }
 
     fn exchange(&self, svid: Option<Arc<Svid>>) -> Result<(), TlsError> {
