@@ -34,6 +34,7 @@ use crate::runtime::node::{KernelLogError, PowerError, is_refusal};
 use crate::runtime::output::NoOutput;
 use crate::runtime::upgrade::UpgradeError;
 use crate::service::cells::{EndUnknown, Unfinished, Unwatched};
+use crate::service::reflection::ReflectionError;
 
 /// An error that a client can be told.
 pub trait Reply: Error {
@@ -103,6 +104,12 @@ pub struct Unsupported {
 impl Reply for Unsupported {
     fn code(&self) -> Code {
         Code::Unimplemented
+    }
+}
+
+impl Reply for ReflectionError {
+    fn code(&self) -> Code {
+        Code::Internal
     }
 }
 

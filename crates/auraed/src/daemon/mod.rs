@@ -57,7 +57,7 @@ use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
 use crate::service::observe::Observe;
-use crate::service::reflection::{ReflectionError, with_reflection};
+use crate::service::reflection::with_reflection;
 use crate::settings::{DEFAULT_INIT_SOCKET, DEFAULT_SOCKET, Settings, WorkloadsOnExit};
 use crate::shutdown::{Intent, Shutdown};
 use crate::status::Status;
@@ -113,9 +113,6 @@ pub(crate) enum DaemonError {
     /// A socket cannot be had.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The API cannot describe itself.
-    #[error(transparent)]
-    Reflection(#[from] ReflectionError),
     /// The audit log cannot be kept.
     #[error(transparent)]
     Audit(#[from] AuditError),
@@ -178,7 +175,7 @@ impl Daemon {
         let running = self.tolerate("cells", running)?;
         let health = Reporter::default();
         let upgrades = self.upgrades(reaper, running.as_ref(), taken.as_ref());
-        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()), &audit)?;
+        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()), &audit);
         let cells = running.as_ref().and_then(|running| running.workloads().cells);
         let (route, per_second) =
             (Route::new(api.clone(), cells), self.settings.requests_per_second);
@@ -306,7 +303,7 @@ impl Daemon {
         running: Option<&Running>,
         upgrades: Option<Upgrades>,
         audit: &Audit,
-    ) -> Result<Api, DaemonError> {
+    ) -> Api {
         let mut api = Api::default()
             .with(Discovery::service(self.status.clone()))
             .with(Auth::service())
@@ -325,7 +322,7 @@ impl Daemon {
             .with(NodeApi::service(machine, self.status.clone(), upgrades, audit.clone()))
             .with(AuditApi::service(audit.clone()))
             .with(Observe::service(self.log.clone(), workloads));
-        Ok(with_reflection(api)?)
+        with_reflection(api)
     }
 
     /// What the Workload API gives, where there is one.

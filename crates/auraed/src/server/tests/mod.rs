@@ -96,7 +96,7 @@ impl Fixture {
             .with(AuditApi::service(audit.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
             .with(Reporter::default().service());
-        let route = Route::new(with_reflection(api).unwrap(), None);
+        let route = Route::new(with_reflection(api), None);
         let server = Server::new(route, shutdown.clone(), audit.clone(), policies, per_second);
         let tls = Tls::read(files, None).unwrap();
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
