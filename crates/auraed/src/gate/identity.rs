@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aurae_authz::Principal;
+use x509_parser::asn1_rs::{Any, Class, FromDer};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::FromDer;
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 
 /// A certificate that passed verification and still cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,12 @@ pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertifi
     if !rest.is_empty() {
         return Err(unreadable(&format_args!("{} bytes come after it", rest.len())));
     }
+    let names = certificate
+        .get_extension_unique(&OID_X509_EXT_SUBJECT_ALT_NAME)
+        .map_err(|error| unreadable(&error))?;
+    if names.is_some_and(|extension| !are_names(extension.value)) {
+        return Err(unreadable(&"it has a malformed name"));
+    }
     let names = certificate.subject_alternative_name().map_err(|error| unreadable(&error))?;
     let names = names.map(|extension| extension.value.general_names.as_slice()).unwrap_or_default();
     let (mut uris, mut dns_names) = (Vec::new(), Vec::new());
@@ -62,6 +69,27 @@ pub fn identity_of_certificate(der: &[u8]) -> Result<Identity, UnreadableCertifi
     Ok(Identity { principal, validity: validity.unsigned_abs(), expiry })
 }
 
+/// Kinds of names that are made of others (RFC 5280, 4.2.1.6): otherName, x400Address, directoryName, ediPartyName.
+const OF_OTHERS: [u32; 4] = [0, 3, 4, 5];
+
+/// Whether each name is encoded as its kind is. The library looks at a kind's number alone, so that what is no
+/// URI for another reader would be one for us.
+fn are_names(extension: &[u8]) -> bool {
+    let Ok((_, names)) = Any::from_der(extension) else { return false };
+    let mut rest = names.data;
+    while !rest.is_empty() {
+        let Ok((after, name)) = Any::from_der(rest) else { return false };
+        let kind = name.header.tag().0;
+        if name.header.class() != Class::ContextSpecific
+            || name.header.constructed() != OF_OTHERS.contains(&kind)
+        {
+            return false;
+        }
+        rest = after;
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use rcgen::{CertificateParams, KeyPair, SanType};
@@ -77,15 +105,20 @@ mod tests {
 
     #[test]
     fn a_certificate_with_a_malformed_name_names_nobody() {
-        let mut der = certificate(["spiffe://a/b", "spiffe://a/c"]);
+        let der = certificate(["spiffe://a/b", "spiffe://a/c"]);
         assert_ne!(identity_of_certificate(&der).unwrap().principal.name(), "spiffe://a/c");
-        // The first name's tag: a URI becomes something that is not read as one.
-        let name = b"spiffe://a/b";
-        let place = der.windows(name.len()).position(|window| window == name).unwrap();
-        let tag = der.get_mut(place - 2).unwrap();
-        assert_eq!(std::mem::replace(tag, 0x80), 0x86);
-        let error = identity_of_certificate(&der).unwrap_err().to_string();
-        assert!(error.ends_with("it has a malformed name"), "{error}");
+        // A name's tag: a URI becomes something that is not read as one, by us or by somebody else.
+        for (name, other) in
+            [("spiffe://a/b", 0x80), ("spiffe://a/c", 0xa6), ("spiffe://a/c", 0x06)]
+        {
+            let mut der = der.clone();
+            let place =
+                der.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
+            let tag = der.get_mut(place - 2).unwrap();
+            assert_eq!(std::mem::replace(tag, other), 0x86);
+            let error = identity_of_certificate(&der).unwrap_err().to_string();
+            assert!(error.ends_with("it has a malformed name"), "{error}");
+        }
     }
 
     #[test]
