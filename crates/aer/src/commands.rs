@@ -13,15 +13,25 @@ use crate::{attach, cp, derive, exec, logs, manual, pki, policy, run, settings, 
 pub(crate) enum Extent {
     /// Everything, for completions, manual pages and tests.
     Full,
-    /// The commands whose names are among these words.
+    /// The commands whose names are among these words; of the others there is the name, for help and errors.
     Words(BTreeSet<String>),
+    /// The commands whose names are among these words, and no others: what is right is parsed as with all of them.
+    Only(BTreeSet<String>),
 }
 
 impl Extent {
     /// What this command line can mean.
     pub(crate) fn of(arguments: &[OsString]) -> Self {
         let words = arguments.iter().skip(1).filter_map(|word| word.to_str().map(str::to_owned));
-        Self::Words(words.collect())
+        Self::Only(words.collect())
+    }
+
+    /// The same with the names of all commands.
+    pub(crate) fn with_all_names(self) -> Self {
+        match self {
+            Self::Only(words) => Self::Words(words),
+            other => other,
+        }
     }
 
     /// Whether a group of the API has to be known: it is named, or a command that was made by hand uses it.
@@ -37,15 +47,21 @@ impl Extent {
     fn covers(&self, name: &str) -> bool {
         match self {
             Self::Full => true,
-            Self::Words(words) => words.contains(name),
+            Self::Words(words) | Self::Only(words) => words.contains(name),
         }
+    }
+
+    /// Whether there is such a command.
+    fn has(&self, name: &str) -> bool {
+        !matches!(self, Self::Only(words) if !words.contains(name))
     }
 }
 
 /// The root of the tree.
 pub(crate) fn root(api: &Api, extent: &Extent) -> Command {
     let groups = api.groups();
-    let groups = groups.iter().map(|group| group_command(group, extent));
+    let groups = groups.iter().filter(|group| extent.has(&group.name));
+    let groups = groups.map(|group| group_command(group, extent));
     Command::new("aer")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Drives Aurae nodes from the command line")
@@ -60,17 +76,23 @@ pub(crate) fn root(api: &Api, extent: &Extent) -> Command {
         .subcommands(groups)
 }
 
-fn by_hand(api: &Api, extent: &Extent) -> Vec<Command> {
-    vec![
-        run::command(api, extent.covers(run::NAME)),
-        exec::command(api, extent.covers(exec::NAME)),
-        attach::command(),
-        logs::command(),
-        cp::command(),
-        pki::command(),
-        manual::completions_command(),
-        manual::man_command(),
-    ]
+type Build = fn(&Api, &Extent) -> Command;
+
+/// The commands that do not stand for one RPC.
+const BY_HAND: [(&str, Build); 8] = [
+    (run::NAME, |api, extent| run::command(api, extent.covers(run::NAME))),
+    (exec::NAME, |api, extent| exec::command(api, extent.covers(exec::NAME))),
+    (attach::NAME, |_, _| attach::command()),
+    (logs::NAME, |_, _| logs::command()),
+    (cp::NAME, |_, _| cp::command()),
+    (pki::NAME, |_, _| pki::command()),
+    (manual::COMPLETIONS, |_, _| manual::completions_command()),
+    (manual::MAN, |_, _| manual::man_command()),
+];
+
+fn by_hand<'a>(api: &'a Api, extent: &'a Extent) -> impl Iterator<Item = Command> + 'a {
+    let named = BY_HAND.into_iter().filter(|(name, _)| extent.has(name));
+    named.map(|(_, build)| build(api, extent))
 }
 
 fn group_command(group: &Group, extent: &Extent) -> Command {
@@ -82,7 +104,7 @@ fn group_command(group: &Group, extent: &Extent) -> Command {
         return command;
     }
     let by_hand = if group.name == policy::GROUP { policy::commands().into() } else { Vec::new() };
-    let calls = group.rpcs().map(|rpc| {
+    let calls = group.rpcs().filter(|rpc| extent.has(&rpc.name)).map(|rpc| {
         let covered = extent.covers(&rpc.name);
         rpc_command(&rpc, covered)
     });

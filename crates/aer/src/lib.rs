@@ -52,9 +52,20 @@ fn execute(arguments: &[OsString]) -> Result<ExitCode, Failure> {
     let extent = Extent::of(arguments);
     // It is there until the end, which takes it apart faster.
     let api = ManuallyDrop::new(Api::load_bare(|group| extent.needs(group))?);
-    match commands::root(&api, &extent).try_get_matches_from(arguments) {
+    let matches = match commands::root(&api, &extent).try_get_matches_from(arguments) {
+        Ok(matches) => return dispatch(&api, &matches),
+        Err(error) if error.kind() == ErrorKind::DisplayVersion => Err(error),
+        // Help lists all commands, and so do errors.
+        Err(_) => {
+            let extent = extent.with_all_names();
+            match commands::root(&api, &extent).try_get_matches_from(arguments) {
+                Err(error) if is_help(&error) => return help(arguments, &extent),
+                matches => matches,
+            }
+        }
+    };
+    match matches {
         Ok(matches) => dispatch(&api, &matches),
-        Err(error) if is_help(&error) => help(arguments, &extent),
         Err(error) => {
             error.print()?;
             Ok(ExitCode::from(error_code(&error)))

@@ -143,11 +143,13 @@ fn a_partial_tree_understands_what_the_full_one_does() {
         let words: Vec<_> = line.split(' ').map(OsString::from).collect();
         let extent = Extent::of(&words);
         let part = Api::load_bare(|group| extent.needs(group)).unwrap();
-        let matched = [(&api, &Extent::Full), (&part, &extent)].map(|(api, extent)| {
+        let named = Extent::of(&words).with_all_names();
+        let trees = [(&api, &Extent::Full), (&part, &extent), (&part, &named)];
+        let matched = trees.map(|(api, extent)| {
             let tree = commands::root(api, extent);
             tree.try_get_matches_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"))
         });
-        let [full, partial] = matched.map(|matches| format!("{matches:?}"));
-        assert_eq!(full, partial, "{line}");
+        let [full, only, named] = matched.map(|matches| format!("{matches:?}"));
+        assert!(full == only && full == named, "{line}: {full}\n{only}\n{named}");
     }
 }

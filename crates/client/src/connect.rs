@@ -110,14 +110,14 @@ fn explain(
             address,
             client_crt: identity.client_crt.clone(),
             alert: *alert,
-            own: tls.own.clone().map(Box::new),
+            own: tls.own().map(Box::new),
         }),
         rustls::Error::InvalidCertificate(reason) => Some(ConnectError::NodeCertificate {
             address,
             ca_crt: identity.ca_crt.clone(),
             reason: Box::new(reason.clone()),
             seen: tls.seen().map(Box::new),
-            authorities: tls.authorities.clone(),
+            authorities: tls.authorities(),
         }),
         _ => None,
     }

@@ -23,24 +23,33 @@ const CA: &str = "authority's certificate";
 const CERTIFICATE: &str = "client certificate";
 const KEY: &str = "client key";
 
-/// Our side of the handshake, and what is known about the certificates of both.
+/// Our side of the handshake, and the certificates of both: only an error has to read what they say.
 #[derive(Debug, Clone)]
 pub(crate) struct Tls {
     pub(crate) config: Arc<ClientConfig>,
-    /// Our own certificate.
-    pub(crate) own: Option<Certificate>,
-    /// The names of the authorities that a node's certificate may be signed by.
-    pub(crate) authorities: Vec<String>,
+    own: Option<CertificateDer<'static>>,
+    authorities: Vec<CertificateDer<'static>>,
     seen: Seen,
 }
 
 /// The certificate that a node showed last.
-type Seen = Arc<Mutex<Option<Certificate>>>;
+type Seen = Arc<Mutex<Option<CertificateDer<'static>>>>;
 
 impl Tls {
+    /// Our own certificate.
+    pub(crate) fn own(&self) -> Option<Certificate> {
+        Certificate::parse(self.own.as_ref()?)
+    }
+
+    /// The names of the authorities that a node's certificate may be signed by.
+    pub(crate) fn authorities(&self) -> Vec<String> {
+        let read = self.authorities.iter().filter_map(|authority| Certificate::parse(authority));
+        read.map(|authority| authority.subject).collect()
+    }
+
     /// The certificate that the node showed last.
     pub(crate) fn seen(&self) -> Option<Certificate> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        Certificate::parse(self.seen.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?)
     }
 }
 
@@ -51,7 +60,7 @@ pub(crate) fn client_tls(identity: &Identity) -> Result<Tls, ConnectError> {
     let key = PrivateKeyDer::from_pem_slice(&read(KEY, &identity.client_key)?)
         .map_err(|error| bad(KEY, &identity.client_key, error))?;
 
-    let own = chain.first().and_then(|certificate| Certificate::parse(certificate));
+    let own = chain.first().cloned();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
@@ -95,8 +104,8 @@ impl ServerCertVerifier for Remembering {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let seen = Certificate::parse(end_entity);
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+        let seen = end_entity.clone().into_owned();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
         self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -127,14 +136,14 @@ impl ServerCertVerifier for Remembering {
     }
 }
 
-/// The authorities, and their names.
-fn roots(path: &Path) -> Result<(RootCertStore, Vec<String>), ConnectError> {
-    let (mut roots, mut names) = (RootCertStore::empty(), Vec::new());
-    for certificate in certificates(CA, path)? {
-        names.extend(Certificate::parse(&certificate).map(|authority| authority.subject));
-        roots.add(certificate).map_err(|error| bad(CA, path, error))?;
+/// The authorities, as they are and for the verifier.
+fn roots(path: &Path) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), ConnectError> {
+    let authorities = certificates(CA, path)?;
+    let mut roots = RootCertStore::empty();
+    for authority in &authorities {
+        roots.add(authority.clone()).map_err(|error| bad(CA, path, error))?;
     }
-    Ok((roots, names))
+    Ok((roots, authorities))
 }
 
 fn certificates(

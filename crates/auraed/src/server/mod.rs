@@ -284,6 +284,8 @@ impl Server {
         let mut connection = std::pin::pin!(connection);
         let mut cut = self.cut.subscribe();
         let outcome = tokio::select! {
+            // The connection first: it is what the task is woken for.
+            biased;
             outcome = connection.as_mut() => outcome,
             _ = self.shutdown.wait() => {
                 connection.as_mut().inner().connection().graceful_shutdown();

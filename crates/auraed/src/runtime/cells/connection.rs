@@ -14,7 +14,7 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::server::{CONNECTION_WINDOW, MAX_SEND_BYTES, MAX_ZONE_STREAMS, STREAM_WINDOW};
-use crate::share::Started;
+use crate::share::{Lane, Started};
 
 /// A connection; clones share it. It is over a pair of sockets, with no path that anybody else could
 /// open. Once it is lost, the daemon at its other end is.
@@ -54,7 +54,8 @@ impl Connection {
         let (requests, driver) = handshake.await.map_err(std::io::Error::other)?;
         // It ends with the connection, and whoever has a request open is told then; or with the last clone of
         // this, which is kept for as long as an answer is read.
-        tokio::spawn(started.with(driver));
+        // In a lane of its own: what a poll wakes is polled at once, and no other thread is woken for it.
+        tokio::spawn(Lane::new(1).wrap(started.with(driver)));
         Ok((Self { requests }, theirs.into()))
     }
 }
