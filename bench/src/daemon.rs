@@ -11,6 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process;
 
+/// Who measures.
+const CLIENT: &str = "bench";
 /// How long a daemon has to answer.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(60);
 /// How long it has to end.
@@ -26,12 +28,17 @@ impl Pki {
     /// New ones, by our own command line, for servers that are reached at these addresses.
     pub(crate) fn make(aurae: &Path, directory: &Path, addresses: &[String]) -> Result<Self> {
         let mut command = Command::new(aurae);
-        command.args(["aer", "pki", "init"]).arg(directory).args(["--client", "bench"]);
+        command.args(["aer", "pki", "init"]).arg(directory).args(["--client", CLIENT]);
         for address in addresses {
             command.args(["--address", address]);
         }
         process::run(&mut command)?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self::of(directory))
+    }
+
+    /// Those of a directory.
+    pub(crate) fn of(directory: &Path) -> Self {
+        Self { directory: directory.to_owned() }
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -39,11 +46,22 @@ impl Pki {
     }
 
     pub(crate) fn identity(&self) -> Identity {
+        self.identity_of(CLIENT)
+    }
+
+    fn identity_of(&self, client: &str) -> Identity {
         Identity {
             ca_crt: self.file("ca.crt"),
-            client_crt: self.file("bench.crt"),
-            client_key: self.file("bench.key"),
+            client_crt: self.file(&format!("{client}.crt")),
+            client_key: self.file(&format!("{client}.key")),
         }
+    }
+
+    /// A connection as this client.
+    pub(crate) async fn connect_as(&self, client: &str, address: &str) -> Result<Client> {
+        let address: Address = address.parse().context("no address")?;
+        let node = Node::new("bench", address, self.identity_of(client));
+        Client::connect(&node).await.context("failed to connect")
     }
 
     /// The text of a client's configuration file, for nodes by name and address.
@@ -136,9 +154,7 @@ impl Daemon {
 
 /// A connection with these certificates.
 pub(crate) async fn connect(pki: &Pki, address: &str) -> Result<Client> {
-    let address: Address = address.parse().context("no address")?;
-    let node = Node::new("bench", address, pki.identity());
-    Client::connect(&node).await.context("failed to connect")
+    pki.connect_as(CLIENT, address).await
 }
 
 /// A command line that starts a daemon.

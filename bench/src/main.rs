@@ -78,6 +78,9 @@ enum Task {
     /// Serves an empty call and nothing else.
     #[command(hide = true)]
     ServeBare { address: String, pki: PathBuf },
+    /// Has so many connections on which nothing happens, then more on which calls are made.
+    #[command(hide = true)]
+    Crowd { address: String, pki: PathBuf, idle: usize, busy: usize },
     /// Writes so many lines.
     #[command(hide = true)]
     Emit { lines: u64 },
@@ -170,6 +173,7 @@ fn act(task: Task) -> Result<()> {
             Ok(())
         }
         Task::ServeBare { address, pki } => bare::serve(&address, &pki),
+        Task::Crowd { address, pki, idle, busy } => figures::crowd(&address, &pki, idle, busy),
         Task::Emit { lines } => emit(lines),
     }
 }

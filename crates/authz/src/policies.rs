@@ -226,11 +226,6 @@ impl Policies {
     }
 
     #[cfg(test)]
-    pub(crate) fn forget(&self) {
-        self.kept().clear();
-    }
-
-    #[cfg(test)]
     pub(crate) fn held(&self) -> &[Held] {
         &self.held
     }

@@ -32,6 +32,9 @@ const MEMORY_MIB: u32 = 6144;
 /// For what a machine writes: a tar archive of a few hundred KiB.
 const RESULT_BYTES: u64 = 32 << 20;
 
+/// Who is process 1 where instructions are counted, for `aurae-bench boots`.
+const COUNTED: &str = "auraed, counted";
+
 /// The file that says how the measurement ended.
 pub(super) const STATUS: &str = "status";
 
@@ -104,7 +107,7 @@ pub(super) fn measure(
     let accel = Accel::best(workspace, &Kernel::ensure(workspace)?)?;
     let (pace, how) = match accel {
         Accel::Kvm => ("full", "a virtual machine with KVM"),
-        Accel::Tcg => ("emulated", "a virtual machine, emulated by QEMU"),
+        Accel::Tcg | Accel::Counting => ("emulated", "a virtual machine, emulated by QEMU"),
     };
     let only: String = only.iter().map(|group| format!(" --only {group}")).collect();
     let run = format!(
@@ -172,10 +175,16 @@ busybox poweroff -f
     Ok(line)
 }
 
-/// Boots a node, and returns what was seen of it.
-pub(super) fn boot_ours(workspace: &Workspace, program: &Path) -> Result<String> {
+/// Boots a node, and returns what was seen of it. With one CPU where instructions are counted: they are run one
+/// after the other anyway.
+pub(super) fn boot_ours(workspace: &Workspace, program: &Path, counting: bool) -> Result<String> {
     let directory = workspace.testbed().join("bench-boot");
     let mut options = Options::new("boot", directory.clone(), Lifetime::WithUs);
+    let mut name = Init::Auraed.name();
+    if counting {
+        (options.cpus, options.accel) = (1, Some(Accel::Counting));
+        name = COUNTED;
+    }
     options.files.file("bin/aurae-bench", 0o755, read(program)?);
     let mut node = Node::start(workspace, options)?;
     node.wait_until_up()?;
@@ -188,7 +197,7 @@ pub(super) fn boot_ours(workspace: &Workspace, program: &Path) -> Result<String>
             .args(["aer", "--config"])
             .arg(node.configuration())
             .args(["run", "--security-privileged", "boot", "--"])
-            .args(["/bin/aurae-bench", "look", Init::Auraed.name()])
+            .args(["/bin/aurae-bench", "look", name])
             .args(["--ready", ready, "--cpu-ms", cpu]),
     );
     node.machine().kill();

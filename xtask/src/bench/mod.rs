@@ -160,13 +160,16 @@ impl Bench {
             tools::progress(&format!("booting, round {} of {BOOT_ROUNDS}", round + 1));
             for init in [Init::Auraed, Init::Systemd, Init::Busybox] {
                 let line = match init {
-                    Init::Auraed => machine::boot_ours(&self.workspace, &self.program)?,
+                    Init::Auraed => machine::boot_ours(&self.workspace, &self.program, false)?,
                     _ => machine::boot(&self.workspace, &root, &self.program, init)?,
                 };
                 lines.push_str(line.trim());
                 lines.push('\n');
             }
         }
+        tools::progress("booting, with instructions counted");
+        lines.push_str(machine::boot_ours(&self.workspace, &self.program, true)?.trim());
+        lines.push('\n');
         let path = self.out.join("boots");
         fs::write(&path, lines).context("failed to write the boots")?;
         let input = fs::File::open(&path).context("failed to open the boots")?;

@@ -126,7 +126,7 @@ fn set_up(context: &mut Context) -> Result<()> {
     let kernel = Kernel::ensure(&context.workspace)?;
     kernel::busybox(&context.workspace)?;
     let accel = Accel::best(&context.workspace, &kernel)?;
-    tools::progress(&format!("nodes boot Linux {} with {}", kernel.release, accel.argument()));
+    tools::progress(&format!("nodes boot Linux {} with {}", kernel.release, accel.name()));
     Ok(())
 }
 

@@ -27,14 +27,23 @@ pub enum Accel {
     Kvm,
     /// QEMU's own emulation, 10 to 30 times slower.
     Tcg,
+    /// The same, with a clock that goes on by a nanosecond for each instruction: what something takes then is how
+    /// many instructions it has, whatever the machine is.
+    Counting,
 }
 
 impl Accel {
     /// QEMU's name for it.
-    pub fn argument(self) -> &'static str {
+    pub fn name(self) -> &'static str {
+        self.arguments()[1]
+    }
+
+    /// QEMU's arguments for it.
+    pub(super) fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg,thread=multi",
+            Self::Kvm => &["-accel", "kvm"],
+            Self::Tcg => &["-accel", "tcg,thread=multi"],
+            Self::Counting => &["-accel", "tcg,thread=single", "-icount", "shift=0,align=off"],
         }
     }
 
@@ -64,7 +73,7 @@ impl Accel {
             "does not boot a stock kernel: using emulation"
         };
         tools::progress(&format!("/dev/kvm {verdict}"));
-        write_whole(&path, format!("{about}\n{}\n", accel.argument()).as_bytes())?;
+        write_whole(&path, format!("{about}\n{}\n", accel.name()).as_bytes())?;
         Ok(accel)
     }
 }
@@ -75,7 +84,7 @@ fn remembered(path: &Path, about: &str) -> Option<Accel> {
     if found != about {
         return None;
     }
-    [Accel::Kvm, Accel::Tcg].into_iter().find(|candidate| candidate.argument() == accel)
+    [Accel::Kvm, Accel::Tcg].into_iter().find(|candidate| candidate.name() == accel)
 }
 
 /// What the verdict depends on.
@@ -105,18 +114,8 @@ fn boots(workspace: &Workspace, kernel: &Kernel, busybox: &Path) -> Result<bool>
 
     let log = directory.join("probe.log");
     let mut child = Command::new(qemu::PROGRAM)
-        .args([
-            "-M",
-            "q35",
-            "-accel",
-            Accel::Kvm.argument(),
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "256",
-        ])
+        .args(["-M", "q35", "-cpu", "max", "-smp", "2", "-m", "256"])
+        .args(Accel::Kvm.arguments())
         .args([
             "-display",
             "none",

@@ -42,6 +42,8 @@ pub struct Options {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// What runs it; `None`: the best that works here.
+    pub accel: Option<Accel>,
     /// Kernel arguments beside those that every node gets.
     pub append: Vec<String>,
     /// Files in addition to, or instead of, those of every node; a later one wins.
@@ -60,6 +62,7 @@ impl Options {
             directory,
             cpus: 2,
             memory_mib: 512,
+            accel: None,
             append: Vec::new(),
             files: Archive::default(),
             disks: Vec::new(),
@@ -85,7 +88,10 @@ impl Node {
     pub fn start(workspace: &Workspace, options: Options) -> Result<Self> {
         debian::ensure(&[debian::QEMU])?;
         let kernel = Kernel::ensure(workspace)?;
-        let accel = Accel::best(workspace, &kernel)?;
+        let accel = match options.accel {
+            Some(accel) => accel,
+            None => Accel::best(workspace, &kernel)?,
+        };
         let pki = Pki::ensure(workspace)?;
         fs::create_dir_all(&options.directory)
             .with_context(|| format!("failed to make {}", options.directory.display()))?;

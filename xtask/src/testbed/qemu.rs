@@ -78,7 +78,8 @@ impl Spec {
         let forward = format!("user,id=net,hostfwd=tcp:127.0.0.1:0-:{API_PORT}");
         command
             .current_dir(&self.directory)
-            .args(["-M", "q35", "-accel", self.accel.argument(), "-cpu", "max"])
+            .args(["-M", "q35", "-cpu", "max"])
+            .args(self.accel.arguments())
             .args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()])
             .args(["-display", "none", "-vga", "none", "-no-reboot"])
             // Without `romfile=` QEMU wants a boot ROM that Debian has in another package.
