@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, StatxAttributes, StatxFlags, statx};
 use rustix::io::{DupFlags, Errno, FdFlags};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
@@ -244,6 +244,11 @@ pub fn bind_read_only(path: &str) -> Result<()> {
 /// # Errors
 /// What the kernel says; `ENOENT` where nothing is there.
 pub fn hold(path: &str) -> Result<()> {
+    let stat = statx(CWD, path, AtFlags::empty(), StatxFlags::empty());
+    let stat = stat.context(|| format!("look at {path}"))?;
+    if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(());
+    }
     mount_bind_recursive(path, path).context(|| format!("bind {path}"))
 }
 
