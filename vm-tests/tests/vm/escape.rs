@@ -162,7 +162,7 @@ async fn devices_beyond_the_usual_ones_cannot_be_made_or_opened() {
     // Made anew: not by default, and not with the capability for it either.
     let make = "cd /tmp && rm -f escape-mem && mknod escape-mem c 1 1";
     assert_ne!(run(shell("make", make)).await.code(), Some(0));
-    let made = run(with(adding("MKNOD"), shell("make", make))).await;
+    let made = run(with(adding("CAP_MKNOD"), shell("make", make))).await;
     assert_ne!(made.code(), Some(0), "{made:?}");
     assert!(made.stderr.contains("not permitted"), "{made:?}");
     // What was asked for by name works, and nothing beside it.
@@ -291,7 +291,7 @@ async fn what_a_program_may_do_is_told_and_widened_by_name() {
     assert!(!loose.devices_restricted && loose.effective_capabilities.len() == 8, "{loose:?}");
 
     let admin = "/tmp/escape-wide/attempt mount";
-    let asked = with(adding("cap_sys_admin"), shell("admin", admin));
+    let asked = with(adding("CAP_SYS_ADMIN"), shell("admin", admin));
     assert_eq!(api.run_as("escape-wide", asked).await.success(), "ok\n");
     let asked =
         privileged(shell("privileged", "umount /mnt && mount -t tmpfs none /mnt && echo ok"));
