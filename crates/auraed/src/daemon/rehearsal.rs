@@ -11,6 +11,7 @@ use crate::logging;
 use crate::runtime::node::{Machine, Role};
 use crate::runtime::upgrade::Findings;
 use crate::server::Tls;
+use crate::service::auth::TrustDomains;
 use crate::status::Status;
 use crate::{boot, reply};
 
@@ -75,7 +76,10 @@ fn rehearse(role: Role, arguments: Vec<OsString>) -> Result<(), String> {
         let machine = Machine::new(role, [].into(), daemon.shutdown.clone());
         machine.facts().map_err(|error| reply::text(&error))?;
         let health = crate::service::health::Reporter::default();
-        daemon.api(&health, None, None, &Audit::none()).map(|_| ()).map_err(said)
+        daemon
+            .api(&health, None, None, &Audit::none(), &TrustDomains::default())
+            .map(|_| ())
+            .map_err(said)
     })
 }
 
