@@ -12,6 +12,7 @@ use crate::permit::READS;
 use crate::*;
 
 mod asked;
+mod told;
 
 pub(crate) fn contract() -> &'static Arc<Contract> {
     static CONTRACT: LazyLock<Arc<Contract>> =
