@@ -127,7 +127,7 @@ fn a_partial_tree_understands_what_the_full_one_does() {
         "aer node power-off --yes",
         "aer run --memory-max 64MiB --env A=1 --uid 7 web -- sh -c true",
         "aer exec -i web --privileged -- mount",
-        "aer exec web --security-capabilities-add NET_ADMIN --seccomp unconfined -- ip link",
+        "aer exec web --security-capabilities-add CAP_NET_ADMIN --seccomp unconfined -- ip link",
         "aer exec web --devices device=/dev/kvm,access=rw -- true",
         "aer run --security-privileged web -- true",
         "aer logs -f web main --timestamps",

@@ -1,10 +1,13 @@
 //! The node's policies: read from a directory, and replaced as a whole.
 //!
 //! ```text
-//! no *.cedar file   ──▶ the built-in roles
+//! no *.cedar file   ──▶ at the start: the built-in roles; later, where there were some: what held goes on
 //! all are right     ──▶ they hold, instead of the built-in ones
 //! one is wrong      ──▶ at the start: an error; later: what held goes on
 //! ```
+//!
+//! The built-in roles come at a start only. A directory that is empty for an instant, as when it is unmounted or
+//! written anew, must not give away what its files keep.
 
 use std::fs::File;
 use std::io::Read;
@@ -31,6 +34,15 @@ pub enum PolicyError {
         /// Why.
         source: std::io::Error,
     },
+    /// There were files at the start, or nothing could be read then, and now there are none.
+    #[error(
+        "{path} has no *.cedar file any more: put policies there, or start the daemon anew for the built-in roles to hold",
+        path = .path.display()
+    )]
+    Emptied {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There is too much.
     #[error("{path} has more than {MAX_FILES} files, or {MAX_BYTES} bytes, of policies", path = .path.display())]
     TooMuch {
@@ -56,7 +68,7 @@ struct Shared {
     directory: PathBuf,
     /// Written in an instant, with what was read and checked before.
     current: RwLock<Arc<Policies>>,
-    /// What it was made of; `None`: of nothing. Locked for a whole reload, so that there is one at a time.
+    /// What it was made of; `None`: of nothing, as it could not be read. Locked for a whole reload, so that there is one at a time.
     texts: Mutex<Option<Texts>>,
 }
 
@@ -94,12 +106,15 @@ impl PolicyStore {
     /// nothing has changed.
     ///
     /// # Errors
-    /// What is wrong, with file and line; what held goes on to hold.
+    /// What is wrong, with file and line, or that there are no files any more; what held goes on to hold.
     pub fn reload(&self) -> Result<(), PolicyError> {
         let mut before = self.shared.texts.lock().unwrap_or_else(PoisonError::into_inner);
         let texts = texts(&self.shared.directory)?;
         if before.as_ref() == Some(&texts) {
             return Ok(());
+        }
+        if texts.is_empty() {
+            return Err(PolicyError::Emptied { path: self.shared.directory.clone() });
         }
         let contract = Arc::clone(self.current().contract());
         let policies = Arc::new(parse(&self.shared.directory, &contract, &texts)?);
@@ -226,18 +241,63 @@ mod tests {
         assert!(PolicyStore::load(directory.path()).is_err());
 
         std::fs::remove_file(&bad).unwrap();
-        std::fs::remove_file(&file).unwrap();
+        store.reload().unwrap();
+        std::fs::write(&file, "permit (principal in Role::\"admin\", action, resource);").unwrap();
         store.reload().unwrap();
         assert!(allows(&store, ADMIN) && !allows(&store, ANNA));
     }
 
     #[test]
-    fn a_closed_store_opens_when_its_directory_is_right() {
+    fn a_directory_without_its_files_changes_nothing_and_says_what_to_do() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("policy");
+        std::fs::create_dir(&directory).unwrap();
+        let file = directory.join("10-team.cedar");
+        std::fs::write(&file, FOR_ANNA).unwrap();
+        let store = PolicyStore::load(&directory).unwrap();
+        let keeps = || {
+            let error = text(&store.reload().unwrap_err());
+            assert!(error.contains("start the daemon anew for the built-in roles"), "{error}");
+            assert!(allows(&store, ANNA) && !allows(&store, ADMIN));
+        };
+        std::fs::remove_file(&file).unwrap();
+        keeps();
+        std::fs::remove_dir(&directory).unwrap();
+        keeps();
+        // As it was: nothing is wrong any more.
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(&file, FOR_ANNA).unwrap();
+        store.reload().unwrap();
+        assert!(allows(&store, ANNA));
+        // A start is another matter.
+        std::fs::remove_file(&file).unwrap();
+        assert!(allows(&PolicyStore::load(&directory).unwrap(), ADMIN));
+    }
+
+    #[test]
+    fn files_may_come_where_there_were_none_and_hold_from_then_on() {
         let directory = tempfile::tempdir().unwrap();
-        let store = PolicyStore::closed(directory.path()).unwrap();
-        assert!(!allows(&store, ADMIN));
+        let store = PolicyStore::load(directory.path()).unwrap();
         store.reload().unwrap();
         assert!(allows(&store, ADMIN));
+        let file = directory.path().join("10-team.cedar");
+        std::fs::write(&file, FOR_ANNA).unwrap();
+        store.reload().unwrap();
+        assert!(allows(&store, ANNA) && !allows(&store, ADMIN));
+        std::fs::remove_file(&file).unwrap();
+        store.reload().unwrap_err();
+        assert!(allows(&store, ANNA) && !allows(&store, ADMIN));
+    }
+
+    #[test]
+    fn a_closed_store_opens_when_its_directory_has_policies() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = PolicyStore::closed(directory.path()).unwrap();
+        store.reload().unwrap_err();
+        assert!(!allows(&store, ADMIN) && !allows(&store, ANNA));
+        std::fs::write(directory.path().join("10-team.cedar"), FOR_ANNA).unwrap();
+        store.reload().unwrap();
+        assert!(allows(&store, ANNA) && !allows(&store, ADMIN));
     }
 
     #[test]

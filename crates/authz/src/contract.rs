@@ -110,6 +110,8 @@ pub struct Method {
     executable: Option<Place>,
     makes: bool,
     tells_inside: bool,
+    tells_all: bool,
+    finds_later: bool,
     /// `None` for those that others defined.
     request: Option<MessageDescriptor>,
     record: Arc<Record>,
@@ -178,6 +180,18 @@ impl Method {
     #[must_use]
     pub fn tells_inside(&self) -> bool {
         self.tells_inside
+    }
+
+    /// Whether it tells about all cells inside the zone that answers, and can leave none out.
+    #[must_use]
+    pub fn tells_all(&self) -> bool {
+        self.tells_all
+    }
+
+    /// Whether only whoever answers it finds what it is about.
+    #[must_use]
+    pub fn finds_later(&self) -> bool {
+        self.finds_later
     }
 
     /// The request; `None` for an RPC that others defined.
@@ -331,6 +345,8 @@ fn described(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Method,
         executable: place("executable")?,
         makes: flag("makes"),
         tells_inside: flag("tells_inside"),
+        tells_all: flag("tells_all"),
+        finds_later: flag("finds_later"),
         record: Arc::new(Record::of(&request)),
         request: Some(request),
         path: Action::new(&path),
@@ -347,6 +363,8 @@ fn of_others(path: &str, action: &str) -> Method {
         executable: None,
         makes: false,
         tells_inside: false,
+        tells_all: false,
+        finds_later: false,
         request: None,
         record: Arc::new(Record::default()),
     }
@@ -395,20 +413,57 @@ mod tests {
         assert_eq!(contract.actions().count(), count + OTHERS.len());
     }
 
+    /// The fields that read as if they named something, and do not say what a request is about.
+    const NO_RESOURCE: [(&str, &str); 6] = [
+        ("auth.CanI resource", "what the policies are asked about; nothing is done to it"),
+        ("auth.Explain resource", "what the policies are asked about; nothing is done to it"),
+        ("cells.Allocate cell.user_namespace.host_id", "a user, and no cell's"),
+        ("cells.Update cell.user_namespace.host_id", "a user, and no cell's"),
+        ("observe.GetPosixSignalsStream workload.id", "no daemon answers it yet"),
+        ("observe.GetSubProcessStream process_id", "found by whoever answers: `finds_later`"),
+    ];
+
     /// A request that has a field for a cell or an executable, and an option that does not say so, would
-    /// be decided as if it was about the node.
+    /// be decided as if it was about the node. One that names something in another way is decided over again
+    /// once that is found.
     #[test]
-    fn a_request_that_names_a_cell_or_an_executable_is_about_it() {
+    fn a_request_that_names_something_is_about_it_or_has_it_found_later() {
+        let mut others = Vec::new();
         for method in contract().actions() {
             let Some(request) = method.request() else { continue };
-            for (names, place) in [
-                (["cell_name", "cell"], &method.cell),
-                (["executable_name", "executable"], &method.executable),
-            ] {
-                let has = names.iter().any(|name| request.get_field_by_name(name).is_some());
-                assert!(!has || place.is_some(), "{}: {names:?}", method.path());
+            let about: Vec<_> =
+                [&method.cell, &method.executable].into_iter().flatten().map(dotted).collect();
+            for field in names(request, "") {
+                if !about.contains(&field) {
+                    others.push(format!("{} {field}", method.action()));
+                }
             }
         }
+        assert_eq!(others, NO_RESOURCE.map(|(field, _)| field));
+        let later = contract().actions().filter(|method| method.finds_later());
+        let later: Vec<_> = later.map(|method| method.action()).collect();
+        assert_eq!(later, ["observe.GetSubProcessStream"]);
+    }
+
+    fn dotted(place: &Place) -> String {
+        place.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")
+    }
+
+    /// The fields inside a message, text or numbers, that read as if they named something.
+    fn names(message: &MessageDescriptor, path: &str) -> Vec<String> {
+        const LAST_WORDS: [&str; 8] =
+            ["name", "id", "pid", "cell", "executable", "resource", "zone", "workload"];
+        let found = message.fields().flat_map(|field| {
+            let path = format!("{path}{}", field.name());
+            let last = field.name().rsplit('_').next().unwrap_or_default();
+            match field.kind() {
+                Kind::Message(inner) => names(&inner, &format!("{path}.")),
+                Kind::Bool | Kind::Enum(_) => Vec::new(),
+                _ if LAST_WORDS.contains(&last) => vec![path],
+                _ => Vec::new(),
+            }
+        });
+        found.collect()
     }
 
     #[test]

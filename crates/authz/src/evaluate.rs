@@ -13,8 +13,8 @@
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, AuthorizationError, Authorizer, Context, Decision as Verdict, Policy,
-    PolicyId, PolicySet, Request, ResourceConstraint, Response,
+    AuthorizationError, Authorizer, Context, Decision as Verdict, Policy, PolicyId, PolicySet,
+    Request, ResourceConstraint, Response,
 };
 use prost_reflect::DynamicMessage;
 
@@ -26,7 +26,6 @@ use crate::policies::{Decision, Rule};
 pub(crate) struct Held {
     pub(crate) rule: Arc<Rule>,
     policy: Policy,
-    action: ActionConstraint,
     resource: ResourceConstraint,
     /// Whether it looks at the request.
     looks: bool,
@@ -38,7 +37,6 @@ impl Held {
         Self {
             rule,
             policy: policy.new_id(PolicyId::new(place.to_string())),
-            action: policy.action_constraint(),
             resource: policy.resource_constraint(),
             looks,
         }
@@ -46,7 +44,7 @@ impl Held {
 
     /// Whether its scope lets a question in; its conditions may still not hold.
     fn lets_in(&self, question: &Spoken) -> bool {
-        question.action.fits_action(&self.action)
+        question.action.fits_action(&self.rule.action)
             && question.principal.fits_principal(&self.rule.principal)
             && question.resource.fits_resource(&self.resource)
     }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use aurae_model::{CellPath, ExecutableName};
+use prost_reflect::DynamicMessage;
 
 use crate::policies::{Policies, Question, Rule};
-use crate::{Action, Form, Method, Object, Principal, Resource};
+use crate::{Access, Action, Form, Method, Object, Principal, Resource};
 
 /// What a permit that was not narrowed yet was given for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +56,10 @@ enum Reason {
     HiddenCell(CellPath),
     /// Nor that there is such an executable.
     HiddenExecutable(ExecutableName),
-    /// It may not know of all that would be told.
+    /// It may not know of all that a zone would tell.
     Partial,
+    /// It may not know of all that would be told, and nothing of that can be left out.
+    Whole,
     /// What was decided over is not what is to be done.
     Mismatch(Box<Object>),
 }
@@ -108,7 +111,10 @@ impl fmt::Display for Denied {
                 ": no rule allows it (see `aer auth whoami` and `aer auth can-i {action} {object}`)"
             ),
             (Reason::Partial, _) => formatter.write_str(
-                ": it would tell of cells that the caller may not see; ask the node itself, which leaves them out",
+                ": it would tell of cells what the caller may not know; ask the node itself, which leaves that out",
+            ),
+            (Reason::Whole, _) => formatter.write_str(
+                ": it tells of all cells, some of which the caller may not see, and cannot leave them out",
             ),
             (Reason::Mismatch(other), _) => {
                 write!(formatter, ": it was allowed on {other}; this is a bug of the daemon, please report it")
@@ -180,11 +186,8 @@ impl Policies {
             };
             return Err(denied(self.hidden(principal, method, object).unwrap_or(told)));
         }
-        if method.tells_inside()
-            && let Some(cell) = object.cell()
-            && !self.sees_all_in(principal, cell)
-        {
-            return Err(denied(Reason::Partial));
+        if let Some(reason) = self.untold(principal, method, object) {
+            return Err(denied(reason));
         }
         Ok(Permit {
             principal: principal.clone(),
@@ -193,6 +196,22 @@ impl Policies {
             policies: Some(Arc::clone(self)),
             rule: decision.rules.first().map(Arc::clone),
         })
+    }
+
+    /// Why what a rule allows is denied all the same: the answer would tell of what the caller may not know of.
+    fn untold(&self, principal: &Principal, method: &Method, object: &Object) -> Option<Reason> {
+        let cell = object.cell();
+        if method.access() == Access::Own {
+            // Everybody may ask that, and would learn whether there is such a zone.
+            return self.first_hidden(principal, cell?).map(Reason::HiddenCell);
+        }
+        if method.tells_all() && !self.sees_all_in(principal, cell) {
+            return Some(Reason::Whole);
+        }
+        // The node leaves out what the caller may not see, and decides over what it finds.
+        let inside = method.tells_inside() && cell.is_some();
+        let allowed = || !method.finds_later() || self.allows_in(principal, method, cell);
+        (inside && !(self.sees_all_in(principal, cell) && allowed())).then_some(Reason::Partial)
     }
 
     /// What the caller may not know of. Who makes something knows of it; what is around may be hidden.
@@ -310,7 +329,28 @@ impl<R> Permit<R> {
     /// Whether the caller may know of a cell and of all that is, or could come to be, in it.
     pub fn sees_all_in(&self, cell: &CellPath) -> bool {
         let policies = self.policies.as_ref();
-        policies.is_none_or(|policies| policies.sees_all_in(&self.principal, cell))
+        policies.is_none_or(|policies| policies.sees_all_in(&self.principal, Some(cell)))
+    }
+
+    /// Checks that the caller may do the same to what was found only now. `request` is the message that it was
+    /// allowed over.
+    ///
+    /// # Errors
+    /// It may not.
+    pub fn holds_on(&self, found: &Object, request: &[u8]) -> Result<(), Denied> {
+        let Some(policies) = &self.policies else { return Ok(()) };
+        let denied = || Denied {
+            principal: self.principal.clone(),
+            action: self.action.to_string(),
+            object: Some(Box::new(found.clone())),
+            reason: Reason::NoRule,
+        };
+        let method = policies.contract().method(self.action.as_str()).ok_or_else(denied)?;
+        let request = method.request().map(|it| DynamicMessage::decode(it.clone(), request));
+        // What cannot be read was not allowed either.
+        let request = request.transpose().map_err(|_| denied())?;
+        let (principal, request) = (&self.principal, request.as_ref());
+        policies.authorize(Question { principal, method, object: found, request }).map(drop)
     }
 
     /// Uses the permit up and gives out what it was for.

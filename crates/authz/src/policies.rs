@@ -9,26 +9,26 @@
 //! alone; so many of these answers are kept, and with each the few policies that are left to look at the
 //! request. A reload makes a new set, with nothing kept.
 
+mod reach;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityTypeName, EntityUid, Policy, PolicySet, PrincipalConstraint,
-    ResourceConstraint, Schema, ValidationMode, Validator,
+    ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint, Schema,
+    ValidationMode, Validator,
 };
 use prost_reflect::DynamicMessage;
 
-use aurae_model::CellPath;
-
-use crate::contract::{Contract, Method, SIGHT};
+use crate::contract::{Contract, Method};
 use crate::entities::Vocabulary;
 use crate::evaluate::{Applicable, Held};
 use crate::problem::{PolicyErrors, Problem, place};
-use crate::resource::is_in;
 use crate::schema::schema;
 use crate::{Object, Principal};
+use reach::{Reach, reach};
 
 /// So many answers are kept: a hundred callers with twenty things each. One takes some hundred bytes, and
 /// 10 KiB where a policy looks at the request. When there are more, all are dropped, which costs each of
@@ -52,22 +52,8 @@ pub struct Rule {
     text: Arc<str>,
     pub(crate) forbids: bool,
     pub(crate) principal: PrincipalConstraint,
-    sight: Sight,
-}
-
-/// Which cells a policy decides over when one is inspected, beside those that its principal decides.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Sight {
-    /// None.
-    Never,
-    /// All.
-    All,
-    /// That at a path, and those inside it.
-    In(Object),
-    /// That at a path.
-    Only(Object),
-    /// Some, as its conditions say.
-    Some,
+    pub(crate) action: ActionConstraint,
+    reach: Reach,
 }
 
 impl fmt::Display for Rule {
@@ -286,41 +272,6 @@ impl Policies {
     fn kept(&self) -> MutexGuard<'_, HashMap<Key, Arc<Applicable>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Whether `principal` may know of a cell (`None`: of the node's own zone).
-    #[must_use]
-    pub fn sees(&self, principal: &Principal, cell: Option<&CellPath>) -> bool {
-        self.sight(principal, cell).is_some_and(|decision| decision.allowed)
-    }
-
-    fn sight(&self, principal: &Principal, cell: Option<&CellPath>) -> Option<Arc<Decision>> {
-        let method = self.contract.action(SIGHT)?;
-        let object = Object::Zone(cell.cloned());
-        Some(self.decide(Question { principal, method, object: &object, request: None }))
-    }
-
-    /// Whether `principal` may know of every cell that is, or could come to be, in `cell`. It is so where
-    /// an unconditional rule allows it, and no rule could forbid a part of it.
-    #[must_use]
-    pub fn sees_all_in(&self, principal: &Principal, cell: &CellPath) -> bool {
-        let Some(decision) = self.sight(principal, Some(cell)) else { return false };
-        let broad = |rule: &Arc<Rule>| match &rule.sight {
-            Sight::All => true,
-            Sight::In(around) => around.cell().is_none_or(|around| is_in(cell, around)),
-            Sight::Never | Sight::Only(_) | Sight::Some => false,
-        };
-        // Where a rule forbids all of a cell, that cell cannot be seen.
-        let carves = |rule: &Rule| match &rule.sight {
-            Sight::Never | Sight::All => false,
-            Sight::In(inner) | Sight::Only(inner) => inner
-                .cell()
-                .is_some_and(|inner| is_in(inner, cell) && !self.sees(principal, Some(inner))),
-            Sight::Some => self.vocabulary.may_match(&rule.principal, principal),
-        };
-        decision.allowed
-            && decision.rules.iter().any(broad)
-            && !self.held.iter().any(|Held { rule, .. }| rule.forbids && carves(rule))
-    }
 }
 
 fn contract_schema(contract: &Contract) -> Result<Schema, PolicyErrors> {
@@ -377,9 +328,10 @@ impl Reader<'_> {
         let annotations: BTreeMap<_, _> =
             policy.annotations().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let contract = self.contract;
+        let action = policy.action_constraint();
         let looks = looks_at_context(policy);
         if looks {
-            let actions = contract.actions().filter(|method| is_for(policy, method));
+            let actions = contract.actions().filter(|method| is_for(&action, method));
             self.contextual.extend(actions.map(|method| method.action().to_owned()));
         }
         let id = annotations.get("id").cloned();
@@ -392,7 +344,8 @@ impl Reader<'_> {
             annotations,
             forbids: policy.effect() == Effect::Forbid,
             principal: policy.principal_constraint(),
-            sight: sight(contract, policy),
+            action,
+            reach: reach(policy),
         };
         self.held.push(Held::new(self.held.len(), policy, Arc::new(rule), looks));
     }
@@ -422,47 +375,30 @@ fn in_order<'a>(set: &'a PolicySet, text: &str) -> Vec<(usize, &'a Policy)> {
 
 /// Whether a policy looks at the request. One that cannot be looked into does.
 fn looks_at_context(policy: &Policy) -> bool {
-    fn mentions(value: &serde_json::Value) -> bool {
-        match value {
-            serde_json::Value::Object(map) => {
-                map.get("Var").is_some_and(|name| name == "context") || map.values().any(mentions)
-            }
-            serde_json::Value::Array(values) => values.iter().any(mentions),
-            _ => false,
-        }
-    }
-    policy.to_json().map_or(true, |json| mentions(&json))
+    policy.to_json().map_or(true, |json| {
+        has(&json, &|node| node.get("Var").is_some_and(|name| name == "context"))
+    })
 }
 
-/// Whether a policy may decide over an action.
-fn is_for(policy: &Policy, method: &Method) -> bool {
+/// Whether an object like this is somewhere in a policy's JSON.
+fn has(
+    value: &serde_json::Value,
+    like: &dyn Fn(&serde_json::Map<String, serde_json::Value>) -> bool,
+) -> bool {
+    match value {
+        serde_json::Value::Object(map) => like(map) || map.values().any(|value| has(value, like)),
+        serde_json::Value::Array(values) => values.iter().any(|value| has(value, like)),
+        _ => false,
+    }
+}
+
+/// Whether what is said of actions is said of this one.
+fn is_for(scope: &ActionConstraint, method: &Method) -> bool {
     let groups = [method.action(), method.access().as_str(), method.subsystem()];
     let named = |uid: &EntityUid| groups.contains(&uid.id().unescaped());
-    match policy.action_constraint() {
+    match scope {
         ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => named(&uid),
+        ActionConstraint::Eq(uid) => named(uid),
         ActionConstraint::In(uids) => uids.iter().any(named),
-    }
-}
-
-fn sight(contract: &Contract, policy: &Policy) -> Sight {
-    if !contract.action(SIGHT).is_some_and(|method| is_for(policy, method)) {
-        return Sight::Never;
-    }
-    // A condition may look at the resource.
-    if policy.has_non_scope_constraint() {
-        return Sight::Some;
-    }
-    let object = |uid: &EntityUid| Object::parse(uid.id().unescaped()).ok();
-    let is_cell = |kind: &EntityTypeName| kind.to_string() == "Cell";
-    match policy.resource_constraint() {
-        ResourceConstraint::Any => Sight::All,
-        ResourceConstraint::Is(kind) if is_cell(&kind) => Sight::All,
-        ResourceConstraint::In(uid) => object(&uid).map_or(Sight::Never, Sight::In),
-        ResourceConstraint::IsIn(kind, uid) if is_cell(&kind) => {
-            object(&uid).map_or(Sight::Never, Sight::In)
-        }
-        ResourceConstraint::Eq(uid) => object(&uid).map_or(Sight::Never, Sight::Only),
-        ResourceConstraint::Is(_) | ResourceConstraint::IsIn(..) => Sight::Never,
     }
 }

@@ -11,6 +11,9 @@ use prost_reflect::DynamicMessage;
 use crate::permit::READS;
 use crate::*;
 
+mod asked;
+mod told;
+
 pub(crate) fn contract() -> &'static Arc<Contract> {
     static CONTRACT: LazyLock<Arc<Contract>> =
         LazyLock::new(|| Arc::new(Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET).unwrap()));

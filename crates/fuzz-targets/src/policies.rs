@@ -103,7 +103,12 @@ fn object(method: &Method) -> Object {
 /// Whoever sees all that is in a cell sees the cell, and each that is inside.
 fn check_sight(policies: &Policies, principal: &Principal) {
     for (place, around) in CELLS.iter().enumerate() {
-        if !policies.sees_all_in(principal, around) {
+        let all = policies.sees_all_in(principal, Some(around));
+        assert!(
+            all || !policies.sees_all_in(principal, None),
+            "{principal}: on the node, not in {around}"
+        );
+        if !all {
             continue;
         }
         for inside in CELLS.iter().skip(place) {
@@ -112,7 +117,7 @@ fn check_sight(policies: &Policies, principal: &Principal) {
                 "{principal}: all in {around}, but not {inside}"
             );
             assert!(
-                policies.sees_all_in(principal, inside),
+                policies.sees_all_in(principal, Some(inside)),
                 "{principal}: all in {around}, not in {inside}"
             );
         }

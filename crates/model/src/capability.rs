@@ -47,6 +47,9 @@ const NAMES: [&str; 41] = [
     "CHECKPOINT_RESTORE",
 ];
 
+/// What stands before a name.
+const PREFIX: &str = "CAP_";
+
 /// Stands for all of them.
 const ALL: &str = "ALL";
 
@@ -89,11 +92,12 @@ impl Capabilities {
         self.0 == 0
     }
 
-    /// The defaults without `drop`, and then with `add`. Names are `CAP_NET_ADMIN`, `NET_ADMIN` or
-    /// `net_admin`; `ALL` is all. `field` is the path of the message of both lists.
+    /// The defaults without `drop`, and then with `add`. Names are spelled as [`Self::names`] does, and `ALL` is
+    /// all: policies look at what was sent, so that one that forbids a name must not miss another spelling of
+    /// it. `field` is the path of the message of both lists.
     ///
     /// # Errors
-    /// A name that is no capability's.
+    /// A name that is no capability's, or is spelled otherwise.
     pub fn parse(add: &[String], drop: &[String], field: &str) -> Result<(Self, Self), Invalid> {
         let added = Self::set(add, &format!("{field}.add"))?;
         let dropped = Self::set(drop, &format!("{field}.drop"))?;
@@ -103,20 +107,17 @@ impl Capabilities {
     fn set(names: &[String], field: &str) -> Result<Self, Invalid> {
         let mut set = Self::NONE;
         for name in names {
-            set.0 |= Self::bit(name).ok_or_else(|| {
-                Invalid::new(field, format!("{name:?} is no capability, such as CAP_NET_ADMIN"))
-            })?;
+            set.0 |= Self::bit(name).ok_or_else(|| Invalid::new(field, refusal(name)))?;
         }
         Ok(set)
     }
 
     fn bit(name: &str) -> Option<u64> {
-        let upper = name.to_ascii_uppercase();
-        let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        match short {
-            ALL => Some((1 << NAMES.len()) - 1),
-            _ => NAMES.iter().position(|known| *known == short).map(|number| 1 << number),
+        if name == ALL {
+            return Some((1 << NAMES.len()) - 1);
         }
+        let short = name.strip_prefix(PREFIX)?;
+        NAMES.iter().position(|known| *known == short).map(|number| 1 << number)
     }
 
     /// The names, `CAP_…`, in the kernel's order. What has no name here is told by its number.
@@ -124,8 +125,8 @@ impl Capabilities {
     pub fn names(self) -> Vec<String> {
         let held = (0..u64::BITS).filter(|number| self.0 & (1 << number) != 0);
         held.map(|number| match NAMES.get(number as usize) {
-            Some(name) => format!("CAP_{name}"),
-            None => format!("CAP_{number}"),
+            Some(name) => format!("{PREFIX}{name}"),
+            None => format!("{PREFIX}{number}"),
         })
         .collect()
     }
@@ -143,6 +144,19 @@ impl Capabilities {
             wanted += 1;
         }
         Self(bits)
+    }
+}
+
+/// What is wrong with a name, and how it is spelled where that can be told.
+fn refusal(name: &str) -> String {
+    let upper = name.to_ascii_uppercase();
+    let short = upper.strip_prefix(PREFIX).unwrap_or(&upper);
+    if short == ALL {
+        return format!("{name:?} is spelled {ALL}");
+    }
+    match NAMES.contains(&short) {
+        true => format!("{name:?} is spelled {PREFIX}{short}"),
+        false => format!("{name:?} is no capability, such as CAP_NET_ADMIN"),
     }
 }
 
@@ -178,18 +192,35 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_long_or_short_and_in_any_case() {
-        for name in ["CAP_NET_ADMIN", "NET_ADMIN", "net_admin", "cap_net_admin"] {
-            let (kept, added) = parse(&[name], &["all"]).unwrap();
-            assert_eq!(kept, ["CAP_NET_ADMIN"], "{name}");
-            assert_eq!(added, kept);
+    fn a_name_has_one_spelling_and_the_refusal_of_another_says_it() {
+        let (kept, added) = parse(&["CAP_NET_ADMIN"], &["ALL"]).unwrap();
+        assert_eq!(kept, ["CAP_NET_ADMIN"]);
+        assert_eq!(added, kept);
+        for other in ["NET_ADMIN", "net_admin", "cap_net_admin", "Cap_Net_Admin", "CAP_net_admin"] {
+            let refused = parse(&[other], &[]).unwrap_err();
+            let told = format!("Field = capabilities.add; {other:?} is spelled CAP_NET_ADMIN");
+            assert_eq!(refused, told);
+        }
+        for other in ["all", "aLL", "CAP_ALL", "cap_all"] {
+            let refused = parse(&[], &[other]).unwrap_err();
+            assert_eq!(refused, format!("Field = capabilities.drop; {other:?} is spelled ALL"));
+        }
+        for none in ["CAP_CAP_KILL", " CAP_KILL", "CAP_5", "CAP_"] {
+            assert!(parse(&[none], &[]).unwrap_err().contains("is no capability"), "{none}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_is_told_can_be_asked_for() {
+        for name in parse(&["ALL"], &[]).unwrap().0 {
+            assert_eq!(parse(&[&name], &["ALL"]).unwrap().0, [name]);
         }
     }
 
     #[test]
     fn what_is_dropped_goes_before_what_is_added_comes() {
         assert_eq!(parse(&[], &["ALL"]).unwrap(), (vec![], vec![]));
-        let (kept, _) = parse(&["KILL"], &["KILL", "SETUID"]).unwrap();
+        let (kept, _) = parse(&["CAP_KILL"], &["CAP_KILL", "CAP_SETUID"]).unwrap();
         assert!(kept.contains(&"CAP_KILL".into()) && !kept.contains(&"CAP_SETUID".into()));
         assert_eq!(parse(&["ALL"], &[]).unwrap().0.len(), NAMES.len());
     }

@@ -318,7 +318,7 @@ async fn what_a_program_may_do_is_told_and_widened_by_name() {
     assert!(!loose.devices_restricted && loose.effective_capabilities.len() == 8, "{loose:?}");
 
     let admin = "/tmp/escape-wide/attempt mount";
-    let asked = with(adding("cap_sys_admin"), shell("admin", admin));
+    let asked = with(adding("CAP_SYS_ADMIN"), shell("admin", admin));
     assert_eq!(api.run_as("escape-wide", asked).await.success(), "ok\n");
     let asked =
         privileged(shell("privileged", "umount /mnt && mount -t tmpfs none /mnt && echo ok"));

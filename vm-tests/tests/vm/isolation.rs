@@ -79,7 +79,7 @@ async fn an_isolated_network_has_loopback_and_nothing_else() {
     let links = api.run("own-net", "ip -o link").await.success();
     assert_eq!(links.lines().count(), 1, "{links}");
     assert!(links.contains("lo:") && links.contains("UP"), "{links}");
-    let capabilities = CapabilitiesChange { add: vec!["NET_RAW".to_owned()], drop: vec![] };
+    let capabilities = CapabilitiesChange { add: vec!["CAP_NET_RAW".to_owned()], drop: vec![] };
     let security = Some(Security { capabilities: Some(capabilities), ..Security::default() });
     let ping = shell("ping", "ping -c 1 -W 5 127.0.0.1 >/dev/null && echo ok");
     let ping = Executable { security, ..ping };

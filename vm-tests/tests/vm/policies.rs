@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use aurae_proto::auth::WhoAmIRequest;
+use aurae_proto::auth::auth_service_client::AuthServiceClient;
 use aurae_proto::cells::{
     Cell, CellServiceInspectRequest, CellServiceInspectResponse, MemoryController,
 };
 use aurae_proto::discovery::DiscoverRequest;
-use aurae_proto::node::InfoRequest;
+use aurae_proto::node::{InfoRequest, KernelLogRequest};
+use aurae_proto::observe::{GetAuraeDaemonLogStreamRequest, GetSubProcessStreamRequest};
 use tonic::{Code, Status};
 use vm_tests::{Api, Certificates, Issued, Node, cell, eventually, shell, soon};
 
@@ -129,6 +132,73 @@ async fn a_team_does_what_the_policies_say_in_its_own_cell_and_sees_no_other() {
     anna.free("team-a/by-name").await;
     inside.free("by-path").await;
     assert_eq!(anna.list_all().await, ["team-a"]);
+}
+
+/// Readers, to whom the output of one cell is closed, and another cell is hidden.
+const READERS: &str = r#"
+@id("readers") permit (principal in Role::"reader", action in [Action::"read", Action::"self"], resource);
+@id("no-output") forbid (principal in Role::"reader", action in Action::"observe", resource in Cell::"cells/db");
+@id("hidden") forbid (principal in Role::"reader", action in Action::"read", resource in Cell::"cells/secret");
+"#;
+
+async fn process_log(api: &Api, process_id: i32) -> Result<(), Status> {
+    let request = GetSubProcessStreamRequest { channel_type: 0, process_id };
+    api.observe.clone().get_sub_process_stream(request).await.map(drop)
+}
+
+async fn who_am_i(api: &Api) -> Status {
+    let mut auth = AuthServiceClient::new(api.client.channel());
+    auth.who_am_i(WhoAmIRequest {}).await.expect_err("zones have no policies")
+}
+
+#[tokio::test]
+async fn what_is_hidden_from_a_reader_is_in_no_log_and_behind_no_process_id() {
+    let node = node("hidden", READERS).await;
+    let (admin, reader) = (node.api().await, of(&node, "reader").await);
+    let mut pids = Vec::new();
+    for name in ["open", "db", "secret"] {
+        admin.allocate(cell(name)).await;
+        pids.push(admin.start(name, "talk", "echo said; exec sleep 1000").await.pid);
+    }
+    process_log(&reader, pids[0]).await.expect("it is open");
+    let denied = process_log(&reader, pids[1]).await.expect_err("its output is closed");
+    assert_eq!(denied.code(), Code::PermissionDenied, "{denied:?}");
+    assert!(denied.message().contains("cells/db: the rule no-output forbids it"), "{denied:?}");
+    let missing = process_log(&reader, 4_000_000).await.expect_err("there is no such process");
+    let hidden = process_log(&reader, pids[2]).await.expect_err("it is hidden");
+    assert_eq!(hidden.code(), Code::NotFound, "{hidden:?}");
+    assert_eq!(
+        hidden.message().replace(&pids[2].to_string(), "4000000"),
+        missing.message(),
+        "{hidden:?}"
+    );
+    process_log(&admin, pids[2]).await.expect("an admin sees it");
+
+    let hidden = who_am_i(&reader.in_zone("cells/secret")).await;
+    let missing = who_am_i(&reader.in_zone("cells/nosuch")).await;
+    assert_eq!(hidden.code(), missing.code(), "{hidden:?} {missing:?}");
+    assert_eq!(hidden.message().replace("secret", "nosuch"), missing.message());
+
+    let request = GetAuraeDaemonLogStreamRequest {};
+    let log = reader.observe.clone().get_aurae_daemon_log_stream(request).await.map(drop);
+    let kernel = reader.node.clone().kernel_log(KernelLogRequest::default()).await.map(drop);
+    for refused in [log, kernel] {
+        let refused = refused.expect_err("it names the hidden cell");
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+        assert!(refused.message().contains("some of which the caller may not see"), "{refused:?}");
+    }
+
+    // A directory that is not there for a while gives nothing away.
+    admin.on_node(&format!("mv {DIRECTORY} {DIRECTORY}.away")).await;
+    let complaint =
+        eventually("it is complained of", async || complaints(&admin).await.pop()).await;
+    assert!(complaint.contains("start the daemon anew for the built-in roles"), "{complaint}");
+    inspect(&reader, "open").await.expect("what held goes on to hold");
+    inspect(&reader, "secret").await.expect_err("what held goes on to hold");
+    admin.on_node(&format!("mv {DIRECTORY}.away {DIRECTORY}")).await;
+    eventually("no more complaints", async || complaints(&admin).await.is_empty().then_some(()))
+        .await;
+    inspect(&reader, "secret").await.expect_err("it is hidden still");
 }
 
 /// What lets operators in, or nobody but admins.

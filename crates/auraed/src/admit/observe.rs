@@ -3,6 +3,7 @@
 use aurae_authz::{Executable, Node, Permit};
 use aurae_model::{CellPath, ExecutableName, Invalid};
 use aurae_proto::observe::{GetExecutableLogsRequest, GetSubProcessStreamRequest, LogChannelType};
+use prost::Message;
 use prost_types::Timestamp;
 use tonic::Request;
 
@@ -27,6 +28,8 @@ pub struct ProcessLogs {
     pub pid: i32,
     /// What of its output.
     pub options: ReaderOptions,
+    /// The message that was allowed, encoded: it is decided over again where the process is found.
+    pub request: Vec<u8>,
 }
 
 /// Admits `GetExecutableLogs`.
@@ -67,7 +70,7 @@ pub fn process_logs(
     }
     let channel = channel(wire.channel_type)?;
     let options = ReaderOptions { channel, follow: true, ..ReaderOptions::default() };
-    Ok(ProcessLogs { permit, pid, options })
+    Ok(ProcessLogs { permit, pid, options, request: wire.encode_to_vec() })
 }
 
 fn channel(value: i32) -> Result<Option<Channel>, Admission> {

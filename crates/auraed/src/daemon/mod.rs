@@ -52,7 +52,7 @@ use crate::server::{
 };
 use crate::service::Api;
 use crate::service::audit::AuditApi;
-use crate::service::auth::Auth;
+use crate::service::auth::{Auth, TrustDomains};
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -173,9 +173,9 @@ impl Daemon {
         let is_init = self.role == Role::Init;
         let running = Running::start(&self.settings, reaper.clone(), is_init, place).await;
         let running = self.tolerate("cells", running)?;
-        let health = Reporter::default();
+        let (health, domains) = (Reporter::default(), TrustDomains::default());
         let upgrades = self.upgrades(reaper, running.as_ref(), taken.as_ref());
-        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()), &audit);
+        let api = self.api(&health, running.as_ref(), Some(upgrades.clone()), &audit, &domains);
         let cells = running.as_ref().and_then(|running| running.workloads().cells);
         let (route, per_second) =
             (Route::new(api.clone(), cells), self.settings.requests_per_second);
@@ -185,6 +185,9 @@ impl Daemon {
             Some(doors) => Some(doors),
             None => self.retry_doors(identities.as_ref()).await,
         };
+        if let Some(doors) = &doors {
+            domains.are_of(&doors.tls);
+        }
         if let (Some(identities), Some(doors)) = (identities, &doors) {
             tokio::spawn(identities.renew(doors.tls.clone(), self.status.clone()));
         }
@@ -303,11 +306,12 @@ impl Daemon {
         running: Option<&Running>,
         upgrades: Option<Upgrades>,
         audit: &Audit,
+        domains: &TrustDomains,
     ) -> Api {
         let mut api = Api::default()
             .with(Discovery::service(self.status.clone()))
             .with(Auth::service())
-            .with(Auth::policy_service())
+            .with(Auth::policy_service(domains.clone()))
             .with(health.service());
         let mut workloads = Workloads::none();
         let mut controllers = BTreeSet::new();

@@ -56,9 +56,24 @@ impl Fixture {
     }
 
     async fn ask(&self, who: &str, path: &str, message: &[u8]) -> Status {
+        self.ask_in(None, who, path, message).await
+    }
+
+    /// Asks a zone.
+    async fn ask_in(
+        &self,
+        zone: Option<&'static str>,
+        who: &str,
+        path: &str,
+        message: &[u8],
+    ) -> Status {
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
         let frame = [&[0], length.as_slice(), message].concat();
-        let request = Request::post(path).body(Full::new(Bytes::from(frame))).unwrap();
+        let mut request = Request::post(path).body(Full::new(Bytes::from(frame))).unwrap();
+        if let Some(zone) = zone {
+            let zone = http::HeaderValue::from_static(zone);
+            request.headers_mut().insert(ZonePath::METADATA, zone);
+        }
         let who = Principal::named(Form::Spiffe, &format!("spiffe://aurae.local/{who}")).unwrap();
         let response = self.gate.admit(who, "a test".into(), None, None).0.answer(request).await;
         Status::from_header_map(response.headers()).unwrap()
@@ -86,6 +101,65 @@ async fn who_is_denied_reaches_no_service_whatever_the_rpc() {
         assert_eq!(allowed.code(), Code::Ok, "{method:?}: {allowed}");
         assert_eq!(fixture.taken(), [(method.path().to_owned(), vec![0; 5])]);
     }
+}
+
+/// What the policies say of a call through a zone path, in the golden file, is what the gate does.
+#[tokio::test]
+async fn through_a_zone_path_the_gate_does_what_the_matrix_says() {
+    let fixture = Fixture::new("");
+    let policies = fixture.store.current();
+    let golden = include_str!("../../../authz/src/matrix.golden");
+    let lines = golden.lines().filter(|line| !line.starts_with('#'));
+    let mut count = 0;
+    for line in lines {
+        let mut words = line.split_whitespace();
+        let method = policies.contract().action(words.next().unwrap()).unwrap();
+        // What makes something is decided by what is around it: so it says what.
+        let message = match method.makes() && method.is_of_executable() {
+            true => start_of_nginx(),
+            false => Vec::new(),
+        };
+        let people = ["admin/a", "operator/o", "reader/r", "user/nobody"];
+        for (who, word) in people.into_iter().zip(words) {
+            let status = fixture.ask_in(Some("cells/web"), who, method.path(), &message).await;
+            let (code, text) = match word.split_once('/').unwrap().1 {
+                "-" => (Code::PermissionDenied, " may not call "),
+                "0" => (Code::NotFound, "cell web does not exist"),
+                // It goes on, and this node has no zones.
+                _ => (Code::NotFound, "this daemon has no cells"),
+            };
+            assert_eq!(status.code(), code, "{method:?} by {who}: {status}");
+            assert!(status.message().contains(text), "{method:?} by {who}: {status}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4 * policies.contract().actions().count());
+    assert!(fixture.taken().is_empty(), "the node has answered for the zone");
+}
+
+fn start_of_nginx() -> Vec<u8> {
+    use aurae_proto::cells::{CellServiceStartRequest, Executable};
+    let executable = Some(Executable { name: "nginx".into(), ..Default::default() });
+    CellServiceStartRequest { executable, ..Default::default() }.encode_to_vec()
+}
+
+#[tokio::test]
+async fn a_zone_path_into_what_is_hidden_is_told_as_what_is_not_there_whatever_the_rpc() {
+    let fixture = Fixture::new(
+        "permit (principal, action in [Action::\"read\", Action::\"self\"], resource);\
+         forbid (principal, action in Action::\"read\", resource in Cell::\"cells/secret\");",
+    );
+    for method in fixture.store.current().contract().actions() {
+        let denied = fixture.ask_in(Some("cells/secret"), "x", method.path(), &[]).await;
+        // What makes a cell is decided by what is around it.
+        if method.makes() {
+            assert_eq!(denied.code(), Code::PermissionDenied, "{method:?}: {denied}");
+            continue;
+        }
+        assert_eq!(denied.code(), Code::NotFound, "{method:?}: {denied}");
+        assert_eq!(denied.message(), "cell secret does not exist", "{method:?}");
+    }
+    assert!(fixture.taken().is_empty());
 }
 
 #[tokio::test]

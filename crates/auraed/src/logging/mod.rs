@@ -1,9 +1,11 @@
 //! The daemon's log: one line an event, kept in a ring for the API and shown on standard error.
 //!
 //! ```text
-//! tracing event ──format once──▶ ring      all, the audit log too: `GetAuraeDaemonLogStream`
+//! tracing event ──format once──▶ ring      all but the audit log: `GetAuraeDaemonLogStream`
 //!                          └───▶ console   all but the audit log, unless verbose
 //! ```
+//!
+//! Who may read the log need not be one who may read the audit log, which has a stream of its own.
 
 mod console;
 
@@ -91,26 +93,29 @@ impl<'s> MakeWriter<'s> for Sinks {
     type Writer = Tee<'s>;
 
     fn make_writer(&'s self) -> Tee<'s> {
-        Tee { ring: &self.ring, console: Some(&self.console) }
+        Tee { ring: Some(&self.ring), console: Some(&self.console) }
     }
 
     fn make_writer_for(&'s self, event: &Metadata<'_>) -> Tee<'s> {
-        let shown = self.verbose || event.target() != AUDIT;
-        Tee { ring: &self.ring, console: shown.then_some(&self.console) }
+        let is_audit = event.target() == AUDIT;
+        let shown = self.verbose || !is_audit;
+        Tee { ring: (!is_audit).then_some(&self.ring), console: shown.then_some(&self.console) }
     }
 }
 
 /// Takes one event, formatted.
 struct Tee<'s> {
-    ring: &'s LogRing,
+    ring: Option<&'s LogRing>,
     console: Option<&'s Console>,
 }
 
 impl io::Write for Tee<'_> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
-        let lines = event.strip_suffix(b"\n").unwrap_or(event);
-        for line in lines.split(|byte| *byte == b'\n') {
-            self.ring.push(Channel::Stdout, line, false);
+        if let Some(ring) = self.ring {
+            let lines = event.strip_suffix(b"\n").unwrap_or(event);
+            for line in lines.split(|byte| *byte == b'\n') {
+                ring.push(Channel::Stdout, line, false);
+            }
         }
         if let Some(console) = self.console {
             console.write(event);
@@ -160,14 +165,26 @@ mod tests {
     fn an_event_is_a_line_of_the_ring() {
         let lines = lines(Options::default(), || {
             tracing::info!(cell = "web", "allocated");
-            tracing::warn!(target: AUDIT, "seen too");
+            tracing::warn!("more");
         });
         assert_eq!(lines.len(), 2);
         assert!(
             lines[0].contains("INFO") && lines[0].ends_with("allocated cell=\"web\""),
             "{lines:?}"
         );
-        assert!(lines[1].contains("audit: seen too"), "{lines:?}");
+        assert!(lines[1].ends_with("more"), "{lines:?}");
+    }
+
+    #[test]
+    fn readers_of_the_log_do_not_get_the_audit_log() {
+        for verbose in [false, true] {
+            let lines = lines(Options { verbose, ..Options::default() }, || {
+                tracing::warn!(target: AUDIT, resource = "cells/secret", "a record");
+                tracing::info!("something else");
+            });
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].ends_with("something else"), "{lines:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `aurae.auth.v0`: who the caller is, and what the policies say.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aurae_authz::{Form, Node, Permit, Principal, Question, Rule};
 use aurae_proto::auth as wire;
@@ -11,24 +11,45 @@ use tonic::{Request, Response, Status};
 
 use crate::admit::auth::Asked;
 use crate::gate::CertificateExpiry;
-use crate::server::MAX_MESSAGE_BYTES;
+use crate::server::{MAX_MESSAGE_BYTES, Tls};
 use crate::{admit, reply};
 
-/// Both services. What they tell of comes with the permit.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Auth;
+/// Which trust domains are not the node's own. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct TrustDomains(Arc<OnceLock<Tls>>);
+
+impl TrustDomains {
+    /// What the server believes decides. It is there before the first client, and a second one changes nothing.
+    pub fn are_of(&self, tls: &Tls) {
+        let _ = self.0.set(tls.clone());
+    }
+
+    /// A principal that is only named, as policies would see it if it called.
+    fn seen(&self, principal: Principal) -> Principal {
+        match self.0.get() {
+            Some(tls) => tls.seen(principal),
+            None => principal,
+        }
+    }
+}
+
+/// Both services. What else they tell of comes with the permit.
+#[derive(Clone, Debug, Default)]
+pub struct Auth {
+    domains: TrustDomains,
+}
 
 impl Auth {
     /// The service that tells callers about themselves.
     #[must_use]
     pub fn service() -> AuthServiceServer<Self> {
-        AuthServiceServer::new(Self).max_decoding_message_size(MAX_MESSAGE_BYTES)
+        AuthServiceServer::new(Self::default()).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 
     /// The service that tells about the policies.
     #[must_use]
-    pub fn policy_service() -> PolicyServiceServer<Self> {
-        PolicyServiceServer::new(Self).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    pub fn policy_service(domains: TrustDomains) -> PolicyServiceServer<Self> {
+        PolicyServiceServer::new(Self { domains }).max_decoding_message_size(MAX_MESSAGE_BYTES)
     }
 }
 
@@ -99,11 +120,15 @@ impl PolicyService for Auth {
         request: Request<wire::ExplainRequest>,
     ) -> Result<Response<wire::ExplainResponse>, Status> {
         let asked = admit::auth::explain(request).map_err(|error| reply::status(&error))?;
+        let asked = Asked { principal: self.domains.seen(asked.principal), ..asked };
         let decision = asked.policies.decide(question(&asked));
+        // As the gate does: what rules allow may be denied all the same.
+        let denied = asked.policies.authorize(question(&asked)).err();
         Ok(Response::new(wire::ExplainResponse {
-            allowed: decision.allowed,
+            allowed: denied.is_none(),
             rules: decision.rules.iter().map(rule).collect(),
             errors: decision.errors.clone(),
+            reason: denied.map(|denied| denied.to_string()).unwrap_or_default(),
         }))
     }
 }
@@ -123,7 +148,9 @@ mod tests {
         let text = "@id(\"all\") permit (principal in Role::\"admin\", action, resource);\n\
              @id(\"isolated\") @why(\"hygiene\")\n\
              permit (principal in Role::\"operator\", action == Action::\"cells.Allocate\", resource)\n\
-             when { context has cell.isolate_process && context.cell.isolate_process };";
+             when { context has cell.isolate_process && context.cell.isolate_process };\n\
+             @id(\"read\") permit (principal in Role::\"reader\", action in Action::\"read\", resource);\n\
+             forbid (principal in Role::\"reader\", action, resource in Cell::\"cells/web/cells/db\");";
         let policies = Policies::parse(Arc::new(contract), [("test.cedar", text)]).unwrap();
         let policies = Arc::new(policies);
         let principal = &Principal::named(Form::Spiffe, "spiffe://a/admin/x").unwrap();
@@ -138,7 +165,7 @@ mod tests {
     async fn can_i(action: &str, resource: Option<&str>) -> Result<wire::CanIResponse, Status> {
         let (action, resource) = (action.to_owned(), resource.map(str::to_owned));
         let message = wire::CanIRequest { action, resource };
-        Auth.can_i(request("auth.CanI", message)).await.map(Response::into_inner)
+        Auth::default().can_i(request("auth.CanI", message)).await.map(Response::into_inner)
     }
 
     async fn explain(json: Option<&str>) -> Result<wire::ExplainResponse, Status> {
@@ -149,19 +176,20 @@ mod tests {
             request: json.map(str::to_owned),
             ..Default::default()
         };
-        Auth.explain(request("auth.Explain", message)).await.map(Response::into_inner)
+        let request = request("auth.Explain", message);
+        Auth::default().explain(request).await.map(Response::into_inner)
     }
 
     #[tokio::test]
     async fn a_caller_is_told_who_it_is() {
-        let answer = Auth.who_am_i(request("auth.WhoAmI", wire::WhoAmIRequest {})).await;
+        let answer = Auth::default().who_am_i(request("auth.WhoAmI", wire::WhoAmIRequest {})).await;
         let answer = answer.unwrap().into_inner();
         assert_eq!(answer.principal, "spiffe://a/admin/x");
         assert_eq!((answer.form(), answer.role.as_str()), (wire::PrincipalForm::Spiffe, "admin"));
         assert_eq!(answer.certificate_expiry, None, "it showed no certificate");
         let mut asked = request("auth.WhoAmI", wire::WhoAmIRequest {});
         asked.extensions_mut().insert(CertificateExpiry(UNIX_EPOCH + Duration::from_secs(7)));
-        let answer = Auth.who_am_i(asked).await.unwrap().into_inner();
+        let answer = Auth::default().who_am_i(asked).await.unwrap().into_inner();
         assert_eq!(answer.certificate_expiry, Some(Timestamp { seconds: 7, nanos: 0 }));
     }
 
@@ -188,8 +216,9 @@ mod tests {
     async fn an_explanation_names_the_rule_that_decides_over_the_request() {
         let nothing = explain(None).await.unwrap();
         assert!(!nothing.allowed && nothing.rules.is_empty());
+        assert!(nothing.reason.contains("no rule allows it"), "{}", nothing.reason);
         let isolated = explain(Some(r#"{"cell": {"isolateProcess": true}}"#)).await.unwrap();
-        assert!(isolated.allowed);
+        assert!(isolated.allowed && isolated.reason.is_empty());
         let rule = &isolated.rules[0];
         assert_eq!(
             (rule.id.as_str(), rule.file.as_str(), rule.line),
@@ -198,5 +227,24 @@ mod tests {
         assert_eq!(rule.annotations["why"], "hygiene");
         let refused = explain(Some(r#"{"cel": 1}"#)).await.unwrap_err();
         assert!(refused.message().starts_with("Field = request; "), "{refused}");
+    }
+
+    /// `List` through a zone path is allowed by a rule, and would tell of a cell that the reader may not see.
+    #[tokio::test]
+    async fn an_explanation_says_what_the_gate_would() {
+        let explain = async |resource: Option<&str>| {
+            let message = wire::ExplainRequest {
+                principal: "spiffe://a/reader/r".into(),
+                action: "cells.List".into(),
+                resource: resource.map(str::to_owned),
+                ..Default::default()
+            };
+            let request = request("auth.Explain", message);
+            Auth::default().explain(request).await.unwrap().into_inner()
+        };
+        assert!(explain(None).await.allowed);
+        let partial = explain(Some("cells/web")).await;
+        assert!(!partial.allowed && partial.reason.contains("ask the node itself"), "{partial:?}");
+        assert_eq!(partial.rules[0].id, "read");
     }
 }

@@ -153,7 +153,7 @@ mod tests {
         Api::default()
             .with(discovery::Discovery::service(Health::default()))
             .with(auth::Auth::service())
-            .with(auth::Auth::policy_service())
+            .with(auth::Auth::policy_service(auth::TrustDomains::default()))
             .with(CellServiceServer::new(cells::CellApi::new(own, Some(executables), own_cells)))
             .with(node::NodeApi::service(machine, Health::default(), None, Audit::none()))
             .with(audit::AuditApi::service(Audit::in_memory()))

@@ -3,7 +3,8 @@
 //! Every stream is pulled by the connection: when the client does not take what there is, nothing is
 //! read, and when it goes away the stream is dropped.
 
-use aurae_authz::{Executable, Node, Permit};
+use aurae_authz::{Denied, Executable, Node, Object, Permit};
+use aurae_model::CellPath;
 use aurae_proto::observe::observe_service_client::ObserveServiceClient;
 use aurae_proto::observe::observe_service_server::{ObserveService, ObserveServiceServer};
 use aurae_proto::observe::{
@@ -76,10 +77,9 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
 
     async fn process_log(
         &self,
-        permit: &Permit<Node>,
-        pid: i32,
-        options: ReaderOptions,
+        asked: ProcessLogs,
     ) -> Result<Answers<GetSubProcessStreamResponse>, Status> {
+        let ProcessLogs { permit, pid, options, request } = asked;
         match self.outputs.of_process(pid).map_err(|error| reply::status(&error))? {
             ProcessOutput::Here { name, ring } => {
                 let items = batches(ring.reader(options)).flat_map(move |batch| {
@@ -90,8 +90,10 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
                 Ok(Box::pin(answers))
             }
             ProcessOutput::Inside { zone, pid: inside } => {
-                if !may_read_in(permit, &zone) {
-                    return Err(reply::status(&NoOutput::Process(pid)));
+                match may_read_in(&permit, zone.path(), &request) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(reply::status(&NoOutput::Process(pid))),
+                    Err(denied) => return Err(reply::status(&denied)),
                 }
                 let room = zone.room().map_err(|error| reply::status(&error))?;
                 let request = GetSubProcessStreamRequest {
@@ -106,13 +108,17 @@ impl<O: Outputs<Error: Reply>> Observe<O> {
     }
 }
 
-/// Whether the caller may see whatever process of a zone it asks for.
-fn may_read_in(permit: &Permit<Node>, zone: &Zone) -> bool {
-    let path = zone.path();
-    match path.split_first().0.is_of_node() {
-        true => permit.sees(None),
-        false => permit.sees_all_in(&path),
+/// Whether the caller may see whatever process of a zone it asks for; an error where it may, and may not do what
+/// it asks for. Which of the cells inside the process is in only the zone knows.
+fn may_read_in(permit: &Permit<Node>, zone: CellPath, request: &[u8]) -> Result<bool, Denied> {
+    // What runs on the node was decided over as the node's.
+    if zone.split_first().0.is_of_node() {
+        return Ok(permit.sees(None));
     }
+    if !permit.sees_all_in(&zone) {
+        return Ok(false);
+    }
+    permit.holds_on(&Object::Zone(Some(zone)), request).map(|()| true)
 }
 
 fn client(zone: &Zone) -> ObserveServiceClient<Connection> {
@@ -139,10 +145,8 @@ impl<O: Outputs<Error: Reply>> ObserveService for Observe<O> {
         &self,
         request: Request<GetSubProcessStreamRequest>,
     ) -> Result<Response<Self::GetSubProcessStreamStream>, Status> {
-        let admitted =
-            admit::observe::process_logs(request).map_err(|error| reply::status(&error))?;
-        let ProcessLogs { permit, pid, options } = admitted;
-        Ok(Response::new(self.process_log(&permit, pid, options).await?))
+        let asked = admit::observe::process_logs(request).map_err(|error| reply::status(&error))?;
+        Ok(Response::new(self.process_log(asked).await?))
     }
 
     async fn get_posix_signals_stream(
@@ -248,8 +252,11 @@ fn item_channel(name: &str, channel: Channel) -> String {
 
 #[cfg(test)]
 mod tests {
-    use aurae_authz::{Action, Principal, authorize_inside};
-    use aurae_model::{CellPath, ExecutableName};
+    use std::sync::Arc;
+
+    use aurae_authz::{Action, Contract, Form, Policies, Principal, Question, authorize_inside};
+    use aurae_model::ExecutableName;
+    use prost::Message;
     use tonic::Code;
 
     use super::*;
@@ -358,6 +365,34 @@ mod tests {
         let wire = GetSubProcessStreamRequest { process_id: 7, ..Default::default() };
         let refused = observe.get_sub_process_stream(permitted(wire)).await.err().unwrap();
         assert_eq!(refused.code(), Code::NotFound);
+    }
+
+    #[test]
+    fn the_output_of_a_process_is_for_those_who_may_read_it_where_it_was_found() {
+        let contract = Contract::parse(aurae_proto::BARE_FILE_DESCRIPTOR_SET).unwrap();
+        let text = "permit (principal in Role::\"reader\", action in Action::\"read\", resource);\n\
+             forbid (principal, action in Action::\"observe\", resource in Cell::\"cells/deaf\");\n\
+             forbid (principal, action, resource in Cell::\"cells/blind\");\n\
+             forbid (principal, action in Action::\"observe\", resource in Cell::\"cells/web/cells/deaf\");";
+        let policies = Policies::parse(Arc::new(contract), [("test.cedar", text)]).unwrap();
+        let policies = Arc::new(policies);
+        let principal = &Principal::named(Form::Spiffe, "spiffe://a/reader/x").unwrap();
+        let method = policies.contract().action("observe.GetSubProcessStream").unwrap();
+        let object = &Object::Zone(None);
+        let asked = Question { principal, method, object, request: None };
+        let permit = policies.authorize(asked).unwrap().narrow(Node).unwrap();
+        let wire = GetSubProcessStreamRequest { process_id: 42, ..Default::default() };
+        let may_read = |zone: &str| {
+            let zone = CellPath::parse(zone, "a test").unwrap();
+            may_read_in(&permit, zone, &wire.encode_to_vec())
+        };
+        assert_eq!(may_read("open"), Ok(true));
+        assert_eq!(may_read("blind"), Ok(false), "it is told that there is no such process");
+        for zone in ["deaf", "web"] {
+            let denied = may_read(zone).unwrap_err();
+            assert!(!denied.is_hidden(), "{denied}");
+            assert!(denied.to_string().contains(&format!("on cells/{zone}: ")), "{denied}");
+        }
     }
 
     #[tokio::test]

@@ -39,7 +39,7 @@ use crate::runtime::node::{Machine, Role};
 use crate::runtime::output::Workloads;
 use crate::service::Api;
 use crate::service::audit::AuditApi;
-use crate::service::auth::Auth;
+use crate::service::auth::{Auth, TrustDomains};
 use crate::service::discovery::Discovery;
 use crate::service::health::Reporter;
 use crate::service::node::NodeApi;
@@ -88,10 +88,12 @@ impl Fixture {
         let (health, shutdown, log) =
             (Health::default(), Shutdown::default(), LogRing::new(1 << 20));
         let capture = crate::logging::capture(&log);
+        let domains = TrustDomains::default();
         let machine = Machine::new(Role::Beside, BTreeSet::new(), shutdown.clone());
         let api = Api::default()
             .with(Discovery::service(health.clone()))
             .with(Auth::service())
+            .with(Auth::policy_service(domains.clone()))
             .with(NodeApi::service(machine, health.clone(), None, audit.clone()))
             .with(AuditApi::service(audit.clone()))
             .with(Observe::service(log.clone(), Workloads::none()))
@@ -99,6 +101,7 @@ impl Fixture {
         let route = Route::new(with_reflection(api), None);
         let server = Server::new(route, shutdown.clone(), audit.clone(), policies, per_second);
         let tls = Tls::read(files, None).unwrap();
+        domains.are_of(&tls);
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let Some(Address::Tcp(address)) = listener.address() else { panic!("no TCP address") };
         let mut fixture = Self {
@@ -323,6 +326,7 @@ async fn reflection_lists_and_describes_every_service() {
     let expected = [
         "aurae.audit.v0.AuditService",
         "aurae.auth.v0.AuthService",
+        "aurae.auth.v0.PolicyService",
         "aurae.discovery.v0.DiscoveryService",
         "aurae.node.v0.NodeService",
         "aurae.observe.v0.ObserveService",

@@ -167,6 +167,23 @@ async fn an_authority_vouches_for_its_own_trust_domain_and_for_no_other() {
 }
 
 #[tokio::test]
+async fn a_principal_of_another_trust_domain_is_explained_as_it_is_when_it_calls() {
+    use aurae_proto::auth::ExplainRequest;
+    use aurae_proto::auth::policy_service_client::PolicyServiceClient;
+    let (fixture, _other) = federated();
+    let mut policies = PolicyServiceClient::new(fixture.client().await.channel());
+    for (principal, allowed) in
+        [("spiffe://aurae.local/admin/bob", true), ("spiffe://example.org/admin/bob", false)]
+    {
+        let (principal, action) = (principal.to_owned(), "cells.List".to_owned());
+        let request = ExplainRequest { principal, action, ..Default::default() };
+        let explained = policies.explain(request).await.unwrap().into_inner();
+        assert_eq!(explained.allowed, allowed, "{explained:?}");
+        assert_eq!(explained.rules.is_empty(), !allowed, "{explained:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_authority_of_no_trust_domain_is_of_that_of_the_nodes_certificate() {
     let pki = Pki::new();
     pki.client("server", |params| {

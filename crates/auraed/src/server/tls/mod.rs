@@ -143,6 +143,13 @@ impl Tls {
         }
     }
 
+    /// Somebody who is only named, as policies would see it if it was a client: one of another trust domain has
+    /// no role.
+    #[must_use]
+    pub fn seen(&self, principal: Principal) -> Principal {
+        self.subscribe().seen(principal)
+    }
+
     pub(super) fn subscribe(&self) -> Watched {
         Watched(self.current.subscribe())
     }
