@@ -1,5 +1,6 @@
 //! Two parts are evaluated, and the whole is meant.
 
+use aurae_model::CellPath;
 use aurae_proto::cells as wire;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -7,6 +8,7 @@ use prost::Message;
 
 use super::*;
 use crate::entities::Vocabulary;
+use crate::resource::is_in;
 use crate::tests::contract;
 use crate::{Form, Object, Policies, Principal, Question};
 
@@ -28,7 +30,7 @@ const ACTIONS: [&str; 7] = [
     "action in [Action::\"cells.Inspect\", Action::\"cells.Allocate\"]",
     "action in Action::\"cells\"",
 ];
-const RESOURCES: [&str; 8] = [
+const RESOURCES: [&str; 10] = [
     "resource",
     "resource is Cell",
     "resource is Executable",
@@ -37,9 +39,11 @@ const RESOURCES: [&str; 8] = [
     "resource == Cell::\"cells/a\"",
     "resource == Node::\"node\"",
     "resource in Node::\"node\"",
+    "resource is Node",
+    "resource is Cell in Node::\"node\"",
 ];
 /// Some hold, some do not, some fail; half of them look at the request.
-const CONDITIONS: [&str; 14] = [
+const CONDITIONS: [&str; 16] = [
     "",
     "when { true }",
     "when { principal.name like \"spiffe:*\" }",
@@ -52,6 +56,8 @@ const CONDITIONS: [&str; 14] = [
     "when { context has cell && context.cell.isolate_process }",
     "when { context has cell.memory.max && context.cell.memory.max * 2 > 8 }",
     "unless { context has cell.memory.max && context.cell.memory.max <= 4 }",
+    "unless { principal in Role::\"admin\" }",
+    "when { Cell::\"cells/a/cells/b\" in Cell::\"cells/a\" }",
     "when { context.missing }",
     "when { {\"a\": context} has a }",
 ];
@@ -126,6 +132,39 @@ proptest! {
             let question = Question { principal: &principal, method, object, request };
             let decision = policies.decide(question);
             prop_assert_eq!(&*decision, &whole(policies.held(), question), "{}", text);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whoever may do something in all of a cell, or of the node, may do it to each cell there, whatever it asks.
+    #[test]
+    fn what_is_allowed_in_all_of_a_cell_is_allowed_in_each_inside(
+        texts in proptest::collection::vec(policy(), 1..6),
+        principal in principal(),
+        action in select(vec!["cells.Allocate", "cells.Inspect"]),
+        request in request(),
+    ) {
+        let text = texts.concat();
+        let policies = Policies::unchecked(contract(), &text);
+        let method = contract().action(action).unwrap();
+        let request = request.and_then(|request| {
+            let descriptor = method.request()?.clone();
+            DynamicMessage::decode(descriptor, request.encode_to_vec().as_slice()).ok()
+        });
+        let cells = ["a", "a/b", "a/b/c", "ab"].map(|path| CellPath::parse(path, "cell").unwrap());
+        for around in cells.iter().map(Some).chain([None]) {
+            if !policies.allows_in(&principal, method, around) {
+                continue;
+            }
+            for inside in cells.iter().filter(|inside| around.is_none_or(|it| is_in(inside, it))) {
+                let object = &Object::Zone(Some(inside.clone()));
+                let request = request.as_ref();
+                let question = Question { principal: &principal, method, object, request };
+                prop_assert!(policies.decide(question).allowed, "{inside} in {around:?}:\n{text}");
+            }
         }
     }
 }
