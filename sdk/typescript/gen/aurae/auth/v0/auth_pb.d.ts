@@ -197,7 +197,8 @@ export declare type ExplainResponse = Message<"aurae.auth.v0.ExplainResponse"> &
   allowed: boolean;
 
   /**
-   * The rules that decide: those that allow it, or those that forbid it. None: no rule allows it.
+   * The rules that decide: those that allow it, or those that forbid it. None: no rule allows it. Rules may
+   * allow what is denied all the same, because it would tell of what the caller may not see: see `reason`.
    *
    * @generated from field: repeated aurae.auth.v0.PolicyRule rules = 2;
    */
@@ -210,6 +211,13 @@ export declare type ExplainResponse = Message<"aurae.auth.v0.ExplainResponse"> &
    * @generated from field: repeated string errors = 3;
    */
   errors: string[];
+
+  /**
+   * Why it is denied, in the words that the caller is told. Empty: it is allowed.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
 };
 
 /**
@@ -347,7 +355,8 @@ export declare const AuthService: GenService<{
  */
 export declare const PolicyService: GenService<{
   /**
-   * Tells what the policies say of somebody's request, and which rules decide.
+   * Tells what the policies say of somebody's request, and which rules decide. A SPIFFE ID of another trust
+   * domain than the node's has no role here, as it has none when it calls.
    *
    * Errors: FAILED_PRECONDITION for an action that there is not, for a resource that the action is not
    * about, for a name that is not one of its form, and for a request that is not one of the action.

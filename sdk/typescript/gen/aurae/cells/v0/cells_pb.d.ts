@@ -423,10 +423,11 @@ export declare type Cell = Message<"aurae.cells.v0.Cell"> & {
   privateTmp: boolean;
 
   /**
-   * Leaves `/proc` and `/sys` as the kernel has them. Else, in a cell with `isolate_process`, what tells
-   * of the machine or changes it is covered (`/proc/kcore`, `/proc/keys`, `/proc/latency_stats`,
-   * `/proc/timer_list`, `/proc/sched_debug`, `/proc/scsi`, `/proc/acpi`, `/sys/firmware`), or read-only:
-   * `/sys`, and of `/proc` `sys`, `irq`, `bus`, `fs` and `sysrq-trigger`.
+   * Leaves `/proc` and `/sys` as the kernel has them, but for `/sys/fs/cgroup`, and `/etc/aurae` as it is. Else, in
+   * a cell with `isolate_process`, what tells of the machine or changes it is covered (the node's `/etc/aurae`,
+   * `/proc/acpi`, `/proc/asound`, `/proc/interrupts`, `/proc/kcore`, `/proc/keys`, `/proc/latency_stats`,
+   * `/proc/sched_debug`, `/proc/scsi`, `/proc/timer_list`, `/sys/devices/virtual/powercap`, `/sys/firmware`), or
+   * read-only: `/sys`, and of `/proc` `sys`, `irq`, `bus`, `fs` and `sysrq-trigger`.
    *
    * @generated from field: bool unmasked_paths = 105;
    */
@@ -902,8 +903,8 @@ export declare type Security = Message<"aurae.cells.v0.Security"> & {
 export declare const SecuritySchema: GenMessage<Security>;
 
 /**
- * A change to the capabilities that a program has. Names are `CAP_NET_ADMIN`, `NET_ADMIN` or
- * `net_admin`; `ALL` stands for all. Another name is FAILED_PRECONDITION.
+ * A change to the capabilities that a program has. Names are spelled as `CAP_NET_ADMIN`, and `ALL` stands for
+ * all, so that policies can name them. Another name, or spelling, is FAILED_PRECONDITION.
  *
  * @generated from message aurae.cells.v0.CapabilitiesChange
  */
@@ -918,8 +919,8 @@ export declare type CapabilitiesChange = Message<"aurae.cells.v0.CapabilitiesCha
   add: string[];
 
   /**
-   * Capabilities it has not, of the usual ones. What is in both lists it has: `drop: ALL` and `add: KILL` is
-   * CAP_KILL alone.
+   * Capabilities it has not, of the usual ones. What is in both lists it has: `drop: ALL` and `add: CAP_KILL`
+   * is CAP_KILL alone.
    *
    * @generated from field: repeated string drop = 2;
    */

@@ -677,7 +677,8 @@ export declare const NodeService: GenService<{
   /**
    * Streams the kernel's log (`/dev/kmsg`): what the kernel kept, then, if `follow` is set, what comes.
    *
-   * Errors: PERMISSION_DENIED when the kernel does not let the daemon read it.
+   * Errors: PERMISSION_DENIED when the kernel does not let the daemon read it, and when the caller may not
+   * see all cells: the kernel names the cgroups of what it kills.
    *
    * @generated from rpc aurae.node.v0.NodeService.KernelLog
    */

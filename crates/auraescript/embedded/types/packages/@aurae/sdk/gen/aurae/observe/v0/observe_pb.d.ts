@@ -438,7 +438,9 @@ export declare const WorkloadTypeSchema: GenEnum<WorkloadType>;
 export declare const ObserveService: GenService<{
   /**
    * Streams the log of the daemon that answers: what it kept (the last 1 MiB), then what comes.
-   * It ends when the client goes away or the daemon stops.
+   * It ends when the client goes away or the daemon stops. It has no audit records.
+   *
+   * Errors: PERMISSION_DENIED when the caller may not see all cells: the log names them.
    *
    * @generated from rpc aurae.observe.v0.ObserveService.GetAuraeDaemonLogStream
    */
@@ -451,8 +453,10 @@ export declare const ObserveService: GenService<{
    * Streams the output of an executable by its process id: what was kept, then what comes, and ends
    * with the executable. `GetExecutableLogs` does more.
    *
-   * Errors: NOT_FOUND when no executable was started with that process id; INVALID_ARGUMENT for an
-   * unknown channel type.
+   * At the node it is decided over twice: on the node, and on the cell in which the executable is.
+   *
+   * Errors: NOT_FOUND when no executable was started with that process id, or the caller may not see all of
+   * the cell; INVALID_ARGUMENT for an unknown channel type.
    *
    * @generated from rpc aurae.observe.v0.ObserveService.GetSubProcessStream
    */
