@@ -29,7 +29,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use aurae_kernel::{signals, takeover};
+use aurae_kernel::{process, signals, takeover};
 use aurae_proto::cells::cell_service_server::CellServiceServer;
 use rustix::process::Signal;
 use tokio::task::JoinSet;
@@ -167,6 +167,9 @@ impl Daemon {
         }
         let doors = self.open_doors(taken.as_mut(), identities.as_ref());
         let doors = self.tolerate("api", doors)?;
+        if taken.is_some() {
+            process::reap_untold();
+        }
         // An init reaps orphans even where it cannot run anything of its own.
         let reaper = Reaper::start().map_err(DaemonError::Signals)?;
         let place = taken.as_ref().and_then(|taken| taken.place.as_ref());

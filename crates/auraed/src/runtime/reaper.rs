@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aurae_kernel::process::{Exit, has_ended, reap_any, reap_untold, signal_group};
+use aurae_kernel::process::{Exit, has_ended, reap_any, signal_group};
 use aurae_kernel::signals;
 use aurae_kernel::spawn::{Child, Spawn, SpawnError};
 use rustix::process::{Pid, Signal};
@@ -58,7 +58,6 @@ impl Reaper {
     /// SIGCHLD cannot be listened to.
     pub fn start() -> aurae_kernel::Result<Self> {
         let reaper = Self::default();
-        reap_untold();
         let mut children = signals::listen(Signal::CHILD.as_raw())?;
         let of_task = reaper.clone();
         tokio::spawn(async move {
