@@ -58,6 +58,8 @@ enum Reason {
     HiddenExecutable(ExecutableName),
     /// It may not know of all that a zone would tell.
     Partial,
+    /// What it is about is not named, and it may not ask for all of what that could be.
+    Unnamed,
     /// It may not know of all that would be told, and nothing of that can be left out.
     Whole,
     /// What was decided over is not what is to be done.
@@ -112,6 +114,9 @@ impl fmt::Display for Denied {
             ),
             (Reason::Partial, _) => formatter.write_str(
                 ": it would tell of cells what the caller may not know; ask the node itself, which leaves that out",
+            ),
+            (Reason::Unnamed, _) => formatter.write_str(
+                ": whose it is shows only there, and the caller may not ask for all that is there; an RPC that names the executable may be allowed",
             ),
             (Reason::Whole, _) => formatter.write_str(
                 ": it tells of all cells, some of which the caller may not see, and cannot leave them out",
@@ -211,7 +216,8 @@ impl Policies {
         // The node leaves out what the caller may not see, and decides over what it finds.
         let inside = method.tells_inside() && cell.is_some();
         let allowed = || !method.finds_later() || self.allows_in(principal, method, cell);
-        (inside && !(self.sees_all_in(principal, cell) && allowed())).then_some(Reason::Partial)
+        let told = if method.finds_later() { Reason::Unnamed } else { Reason::Partial };
+        (inside && !(self.sees_all_in(principal, cell) && allowed())).then_some(told)
     }
 
     /// What the caller may not know of. Who makes something knows of it; what is around may be hidden.

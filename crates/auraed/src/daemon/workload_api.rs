@@ -59,16 +59,23 @@ impl Identities {
         self.0.borrow().clone()
     }
 
-    /// Has each one taken up, from now on.
+    /// Has each one taken up, from now on. What cannot be taken up is tried again: a file may be what is wrong.
     pub(crate) async fn renew(mut self, tls: Tls, status: Status) {
         loop {
+            let mut again = Duration::MAX;
             if let Some(svid) = self.current() {
                 match tls.take(svid) {
-                    Ok(()) => status.set_certificate_expiry(tls.expiry()),
-                    Err(error) => degrade(&status, reply::text(&error)),
+                    Ok(()) => {
+                        status.recover(PHASE);
+                        status.set_certificate_expiry(tls.expiry());
+                    }
+                    Err(error) => {
+                        degrade(&status, reply::text(&error));
+                        again = LAST_PAUSE;
+                    }
                 }
             }
-            if self.0.changed().await.is_err() {
+            if let Ok(Err(_)) = timeout(again, self.0.changed()).await {
                 return;
             }
         }

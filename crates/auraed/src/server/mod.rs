@@ -284,9 +284,8 @@ impl Server {
         let mut connection = std::pin::pin!(connection);
         let mut cut = self.cut.subscribe();
         let outcome = tokio::select! {
-            // The connection first: it is what the task is woken for.
+            // The connection last: one that is always busy must not keep what ends it from being seen.
             biased;
-            outcome = connection.as_mut() => outcome,
             _ = self.shutdown.wait() => {
                 connection.as_mut().inner().connection().graceful_shutdown();
                 tokio::select! {
@@ -304,6 +303,7 @@ impl Server {
                 tracing::warn!(peer, reason, "ending a connection: its client is not trusted any more");
                 Ok(())
             }
+            outcome = connection.as_mut() => outcome,
         };
         if let Err(error) = outcome {
             tracing::debug!(peer, error = crate::reply::text(&error), "connection lost");

@@ -29,13 +29,20 @@ pub struct ReflectionError(#[from] Error);
 /// The same services and reflection about them, itself included.
 #[must_use]
 pub fn with_reflection(api: Api) -> Api {
-    let v1 = Reflection::about(&api, |builder| {
-        Ok(Served::new(builder.build_v1()?.max_decoding_message_size(MAX_MESSAGE_BYTES)))
-    });
-    let v1alpha = Reflection::about(&api, |builder| {
-        Ok(Served::new(builder.build_v1alpha()?.max_decoding_message_size(MAX_MESSAGE_BYTES)))
-    });
+    let (v1, v1alpha) = (v1(&api), v1alpha(&api));
     api.named(V1, v1).named(V1ALPHA, v1alpha)
+}
+
+fn v1(api: &Api) -> Reflection {
+    Reflection::about(api, |builder| {
+        Ok(Served::new(builder.build_v1()?.max_decoding_message_size(MAX_MESSAGE_BYTES)))
+    })
+}
+
+fn v1alpha(api: &Api) -> Reflection {
+    Reflection::about(api, |builder| {
+        Ok(Served::new(builder.build_v1alpha()?.max_decoding_message_size(MAX_MESSAGE_BYTES)))
+    })
 }
 
 /// One version of the service. Clones share what is prepared.
@@ -95,11 +102,7 @@ mod tests {
     #[test]
     fn both_versions_can_be_prepared_and_are_only_when_they_are_asked() {
         let api = Api::default();
-        for prepare in [
-            (|builder| Ok(Served::new(builder.build_v1()?))) as fn(Builder<'static>) -> _,
-            |builder| Ok(Served::new(builder.build_v1alpha()?)),
-        ] {
-            let reflection = Reflection::about(&api, prepare);
+        for reflection in [v1(&api), v1alpha(&api)] {
             assert!(reflection.prepared.get().is_none());
             assert!(reflection.served().is_ok());
         }

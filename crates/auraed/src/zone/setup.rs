@@ -31,6 +31,7 @@ const STEPS: &[Step] = &[
         wanted: |config| config.api_socket,
         run: |_, _| zone::make_directory(inside::DIRECTORY),
     },
+    Step { wanted: masks, run: |_, _| make_nodes_directory() },
     Step { wanted: |config| config.read_only_root, run: |_, _| zone::read_only("/") },
     Step { wanted: |config| config.read_only_root, run: |_, _| own_directory("/dev/shm") },
     Step { wanted: |config| config.private_tmp, run: |_, _| own_directory("/tmp") },
@@ -49,7 +50,8 @@ const STEPS: &[Step] = &[
         wanted: isolates_process,
         run: |_, _| unless_unmounted(zone::read_only("/sys/fs/cgroup")),
     },
-    Step { wanted: masks, run: |_, _| hold_nodes_files() },
+    // Else another directory could be put in the place of the one that is covered.
+    Step { wanted: masks, run: |_, _| unless_missing(zone::hold("/etc")) },
     Step { wanted: masks, run: |_, _| READ_ONLY.iter().try_for_each(|path| read_only(path)) },
     Step { wanted: masks, run: |_, _| cover(COVERED) },
     Step {
@@ -133,14 +135,13 @@ fn cover(paths: &[&str]) -> Result<()> {
     paths.iter().try_for_each(|path| unless_missing(cover.cover(path)))
 }
 
-/// Sees to it that the directory of the node's files cannot be made, or put in the place of the one that is covered.
-fn hold_nodes_files() -> Result<()> {
+/// What is not there cannot be covered, and could be made, or read once somebody else has made it.
+fn make_nodes_directory() -> Result<()> {
     match zone::make_directory(NODES_FILES) {
-        // Then nobody here can make it either.
-        Err(Error { errno: Errno::ACCESS | Errno::PERM | Errno::ROFS, .. }) => {}
-        outcome => outcome?,
+        // The node's file system is read-only, or its owner is nobody that this zone's root could be.
+        Err(Error { errno: Errno::ACCESS | Errno::PERM | Errno::ROFS, .. }) => Ok(()),
+        outcome => outcome,
     }
-    unless_missing(zone::hold("/etc"))
 }
 
 fn own_directory(path: &str) -> Result<()> {

@@ -219,6 +219,26 @@ async fn an_identity_that_came_while_a_file_was_wrong_is_taken_up_with_the_file(
 }
 
 #[tokio::test]
+async fn an_identity_that_cannot_be_used_keeps_nobody_in_who_is_revoked() {
+    let own = Pki::new();
+    let list = own.path("crl.pem");
+    fs::write(&list, own.revoke(&[], Length::days(1))).unwrap();
+    let files = TlsFiles { revocation_lists: vec![list.clone()], ..own.server() };
+    let fixture = Fixture::with(own, &files);
+    let bad = fixture.pki.client("bad", |_| {});
+    fixture.discover(bad.clone()).await.unwrap();
+
+    let (chain, key, bundles) = (Vec::new(), Vec::new(), BTreeMap::new());
+    let unusable = Svid { id: NODE.to_owned(), chain, key, bundles };
+    fixture.tls.take(Arc::new(unusable)).unwrap_err();
+    fs::write(&list, fixture.pki.revoke(&["bad"], Length::days(2))).unwrap();
+    fixture.tls.reload().unwrap_err();
+    fixture.discover(bad).await.unwrap_err();
+    fixture.logged(&["was revoked by"]).await;
+    fixture.shutdown.request(Intent::Exit);
+}
+
+#[tokio::test]
 async fn an_agent_that_is_not_there_is_told_of_until_it_is() {
     let (agents, fixture) = (Pki::called("the agent's", Some("aurae.local")), Fixture::start());
     let socket = agents.path("agent.sock");

@@ -43,11 +43,19 @@ const DAY: i64 = 24 * 3600;
 pub struct Tls {
     files: Arc<TlsFiles>,
     current: Arc<watch::Sender<Arc<Credentials>>>,
-    /// The identity that was given in the place of the files'. Locked for a whole reload, so that there is
-    /// one at a time.
-    svid: Arc<Mutex<Option<Arc<Svid>>>>,
+    /// Locked for a whole reload, so that there is one at a time.
+    identity: Arc<Mutex<Identity>>,
     /// When it was last said that something expires, in seconds since 1970.
     warned: Arc<Mutex<Option<i64>>>,
+}
+
+/// The identity that was given in the place of the files'.
+#[derive(Clone, Debug, Default)]
+struct Identity {
+    /// The last one.
+    given: Option<Arc<Svid>>,
+    /// The one that is shown.
+    held: Option<Arc<Svid>>,
 }
 
 impl Tls {
@@ -61,7 +69,7 @@ impl Tls {
         Ok(Self {
             files: Arc::new(files.clone()),
             current: Arc::new(watch::Sender::new(Arc::new(credentials))),
-            svid: Arc::new(Mutex::new(svid)),
+            identity: Arc::new(Mutex::new(Identity { given: svid.clone(), held: svid })),
             warned: Arc::default(),
         })
     }
@@ -70,20 +78,30 @@ impl Tls {
     /// those end whose client is not believed any more. Nothing happens where nothing has changed.
     ///
     /// # Errors
-    /// As with [`Self::read`]; then all stays as it is.
+    /// As with [`Self::read`]; then all stays as it is. Where it is an identity that cannot be used, the files
+    /// hold with the one before.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let svid = self.svid.lock().unwrap_or_else(PoisonError::into_inner);
-        self.exchange(svid.clone())
+        self.renew(&mut self.identity.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes up an identity, and reads the files again.
     ///
     /// # Errors
-    /// As with [`Self::reload`]; the identity is taken up once the files can be read.
+    /// As with [`Self::reload`]; the identity is taken up once that is well.
     pub fn take(&self, svid: Arc<Svid>) -> Result<(), TlsError> {
-        let mut current = self.svid.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = Some(Arc::clone(&svid));
-        self.exchange(Some(svid))
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        identity.given = Some(svid);
+        self.renew(&mut identity)
+    }
+
+    fn renew(&self, identity: &mut Identity) -> Result<(), TlsError> {
+        let outcome = self.exchange(identity.given.clone());
+        match outcome {
+            Ok(()) => identity.held = identity.given.clone(),
+            // Whom a file revokes is not let in until there is an identity that can be used.
+            Err(_) => drop(self.exchange(identity.held.clone())),
+        }
+        outcome
     }
 
     fn exchange(&self, svid: Option<Arc<Svid>>) -> Result<(), TlsError> {
