@@ -21,13 +21,18 @@ const OPTION: &str = "aurae.authz.v0.method";
 /// The action that says whether a caller may know of a cell.
 pub const SIGHT: &str = "cells.Inspect";
 
-/// The RPCs that others defined: their paths, and their actions' names. All only read.
-const OTHERS: [(&str, &str); 5] = [
-    ("/grpc.health.v1.Health/Check", "health.Check"),
-    ("/grpc.health.v1.Health/List", "health.List"),
-    ("/grpc.health.v1.Health/Watch", "health.Watch"),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "reflection.Info"),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "reflection.InfoAlpha"),
+/// The RPCs that others defined: their paths, their actions' names, and whether they take a stream of
+/// requests. All only read.
+const OTHERS: [(&str, &str, bool); 5] = [
+    ("/grpc.health.v1.Health/Check", "health.Check", false),
+    ("/grpc.health.v1.Health/List", "health.List", false),
+    ("/grpc.health.v1.Health/Watch", "health.Watch", false),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "reflection.Info", true),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "reflection.InfoAlpha",
+        true,
+    ),
 ];
 
 /// A group of actions.
@@ -110,6 +115,7 @@ pub struct Method {
     executable: Option<Place>,
     makes: bool,
     tells_inside: bool,
+    streams_requests: bool,
     /// `None` for those that others defined.
     request: Option<MessageDescriptor>,
     record: Arc<Record>,
@@ -178,6 +184,12 @@ impl Method {
     #[must_use]
     pub fn tells_inside(&self) -> bool {
         self.tells_inside
+    }
+
+    /// Whether it takes a stream of requests; if not, it takes one.
+    #[must_use]
+    pub fn streams_requests(&self) -> bool {
+        self.streams_requests
     }
 
     /// The request; `None` for an RPC that others defined.
@@ -252,8 +264,8 @@ impl Contract {
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             contract.add(described(&pool, &method)?)?;
         }
-        for (path, action) in OTHERS {
-            contract.add(of_others(path, action))?;
+        for (path, action, streams_requests) in OTHERS {
+            contract.add(of_others(path, action, streams_requests))?;
         }
         if contract.action(SIGHT).is_none() {
             return Err(ContractError::NoSight);
@@ -331,13 +343,14 @@ fn described(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Method,
         executable: place("executable")?,
         makes: flag("makes"),
         tells_inside: flag("tells_inside"),
+        streams_requests: method.is_client_streaming(),
         record: Arc::new(Record::of(&request)),
         request: Some(request),
         path: Action::new(&path),
     })
 }
 
-fn of_others(path: &str, action: &str) -> Method {
+fn of_others(path: &str, action: &str, streams_requests: bool) -> Method {
     Method {
         path: Action::new(path),
         action: action.into(),
@@ -347,6 +360,7 @@ fn of_others(path: &str, action: &str) -> Method {
         executable: None,
         makes: false,
         tells_inside: false,
+        streams_requests,
         request: None,
         record: Arc::new(Record::default()),
     }

@@ -107,6 +107,9 @@ impl fmt::Display for Denied {
                 formatter,
                 ": no rule allows it (see `aer auth whoami` and `aer auth can-i {action} {object}`)"
             ),
+            (Reason::NoRule, None) => {
+                formatter.write_str(" on anything: no rule allows it (see `aer auth whoami`)")
+            }
             (Reason::Partial, _) => formatter.write_str(
                 ": it would tell of cells that the caller may not see; ask the node itself, which leaves them out",
             ),
@@ -192,6 +195,22 @@ impl Policies {
             resource: Granted(Scope::On(object.clone())),
             policies: Some(Arc::clone(self)),
             rule: decision.rules.first().map(Arc::clone),
+        })
+    }
+
+    /// Denies what no rule could allow, whatever the request says, before it is read.
+    ///
+    /// # Errors
+    /// No rule could allow it; in words that tell of no resource.
+    pub fn rule_out(&self, principal: &Principal, method: &Method) -> Result<(), Denied> {
+        if self.could_permit(principal, method) {
+            return Ok(());
+        }
+        Err(Denied {
+            principal: principal.clone(),
+            action: method.action().to_owned(),
+            object: None,
+            reason: Reason::NoRule,
         })
     }
 
