@@ -503,11 +503,15 @@ pub fn from_zone(cell: &CellPath, status: Status) -> Status {
 impl Reply for crate::gate::Refused {
     fn code(&self) -> Code {
         match self {
-            Self::DeadlinePassed | Self::Slow => Code::DeadlineExceeded,
+            Self::DeadlinePassed | Self::Slow | Self::Unended => Code::DeadlineExceeded,
             Self::BadDeadline(_) => Code::InvalidArgument,
             Self::Replaced => Code::Unavailable,
             // As tonic has it for what it reads itself.
             Self::NoSuchMethod(_) | Self::Compressed => Code::Unimplemented,
+            // As gRPC has it for a request with another number of messages than the method takes.
+            Self::SecondMessage => Code::Unimplemented,
+            Self::Denied(error) => error.code(),
+            Self::Exceeded(error) => error.code(),
             Self::TooLong(_) => Code::OutOfRange,
             Self::Malformed(_) => Code::Internal,
         }
@@ -516,7 +520,10 @@ impl Reply for crate::gate::Refused {
 
 impl Reply for crate::audit::Unrecordable {
     fn code(&self) -> Code {
-        Code::Unavailable
+        match self {
+            Self::Disk(_) | Self::Full(_) | Self::FullForYou(_) => Code::Unavailable,
+            Self::TooMany { .. } => Code::ResourceExhausted,
+        }
     }
 }
 

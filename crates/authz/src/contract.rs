@@ -21,13 +21,18 @@ const OPTION: &str = "aurae.authz.v0.method";
 /// The action that says whether a caller may know of a cell.
 pub const SIGHT: &str = "cells.Inspect";
 
-/// The RPCs that others defined: their paths, and their actions' names. All only read.
-const OTHERS: [(&str, &str); 5] = [
-    ("/grpc.health.v1.Health/Check", "health.Check"),
-    ("/grpc.health.v1.Health/List", "health.List"),
-    ("/grpc.health.v1.Health/Watch", "health.Watch"),
-    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "reflection.Info"),
-    ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "reflection.InfoAlpha"),
+/// The RPCs that others defined: their paths, their actions' names, and whether they take a stream of
+/// requests. All only read.
+const OTHERS: [(&str, &str, bool); 5] = [
+    ("/grpc.health.v1.Health/Check", "health.Check", false),
+    ("/grpc.health.v1.Health/List", "health.List", false),
+    ("/grpc.health.v1.Health/Watch", "health.Watch", false),
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "reflection.Info", true),
+    (
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "reflection.InfoAlpha",
+        true,
+    ),
 ];
 
 /// A group of actions.
@@ -112,6 +117,7 @@ pub struct Method {
     tells_inside: bool,
     tells_all: bool,
     finds_later: bool,
+    streams_requests: bool,
     /// `None` for those that others defined.
     request: Option<MessageDescriptor>,
     record: Arc<Record>,
@@ -194,6 +200,12 @@ impl Method {
         self.finds_later
     }
 
+    /// Whether it takes a stream of requests; if not, it takes one.
+    #[must_use]
+    pub fn streams_requests(&self) -> bool {
+        self.streams_requests
+    }
+
     /// The request; `None` for an RPC that others defined.
     #[must_use]
     pub fn request(&self) -> Option<&MessageDescriptor> {
@@ -266,8 +278,8 @@ impl Contract {
         for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
             contract.add(described(&pool, &method)?)?;
         }
-        for (path, action) in OTHERS {
-            contract.add(of_others(path, action))?;
+        for (path, action, streams_requests) in OTHERS {
+            contract.add(of_others(path, action, streams_requests))?;
         }
         if contract.action(SIGHT).is_none() {
             return Err(ContractError::NoSight);
@@ -347,13 +359,14 @@ fn described(pool: &DescriptorPool, method: &MethodDescriptor) -> Result<Method,
         tells_inside: flag("tells_inside"),
         tells_all: flag("tells_all"),
         finds_later: flag("finds_later"),
+        streams_requests: method.is_client_streaming(),
         record: Arc::new(Record::of(&request)),
         request: Some(request),
         path: Action::new(&path),
     })
 }
 
-fn of_others(path: &str, action: &str) -> Method {
+fn of_others(path: &str, action: &str, streams_requests: bool) -> Method {
     Method {
         path: Action::new(path),
         action: action.into(),
@@ -365,6 +378,7 @@ fn of_others(path: &str, action: &str) -> Method {
         tells_inside: false,
         tells_all: false,
         finds_later: false,
+        streams_requests,
         request: None,
         record: Arc::new(Record::default()),
     }

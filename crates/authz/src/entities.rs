@@ -150,6 +150,12 @@ impl Vocabulary {
         Ok((kin, entity))
     }
 
+    /// The groups of an action, and of a principal, as scopes see them; `None`: they cannot be told.
+    pub(crate) fn asked(&self, principal: &Principal, method: &Method) -> Option<(Kin, &Kin)> {
+        let (action, _) = self.actions.get(method.action())?;
+        Some((self.principal(principal).ok()?.0, action))
+    }
+
     /// Whether a policy's scope lets `principal` in; what cannot be told may.
     pub(crate) fn may_match(&self, scope: &PrincipalConstraint, principal: &Principal) -> bool {
         self.principal(principal).map_or(true, |(kin, _)| kin.fits_principal(scope))

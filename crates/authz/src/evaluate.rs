@@ -19,7 +19,7 @@ use cedar_policy::{
 use prost_reflect::DynamicMessage;
 
 use crate::contract::Method;
-use crate::entities::Spoken;
+use crate::entities::{Kin, Spoken};
 use crate::policies::{Decision, Rule};
 
 /// A policy of a set.
@@ -47,6 +47,13 @@ impl Held {
         question.action.fits_action(&self.rule.action)
             && question.principal.fits_principal(&self.rule.principal)
             && question.resource.fits_resource(&self.resource)
+    }
+
+    /// Whether it could permit something, by its scope without the resource.
+    pub(crate) fn could_permit(&self, principal: &Kin, action: &Kin) -> bool {
+        !self.rule.forbids
+            && action.fits_action(&self.rule.action)
+            && principal.fits_principal(&self.rule.principal)
     }
 }
 

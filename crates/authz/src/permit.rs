@@ -112,6 +112,9 @@ impl fmt::Display for Denied {
                 formatter,
                 ": no rule allows it (see `aer auth whoami` and `aer auth can-i {action} {object}`)"
             ),
+            (Reason::NoRule, None) => {
+                formatter.write_str(" on anything: no rule allows it (see `aer auth whoami`)")
+            }
             (Reason::Partial, _) => formatter.write_str(
                 ": it would tell of cells what the caller may not know; ask the node itself, which leaves that out",
             ),
@@ -218,6 +221,22 @@ impl Policies {
         let allowed = || !method.finds_later() || self.allows_in(principal, method, cell);
         let told = if method.finds_later() { Reason::Unnamed } else { Reason::Partial };
         (inside && !(self.sees_all_in(principal, cell) && allowed())).then_some(told)
+    }
+
+    /// Denies what no rule could allow, whatever the request says, before it is read.
+    ///
+    /// # Errors
+    /// No rule could allow it; in words that tell of no resource.
+    pub fn rule_out(&self, principal: &Principal, method: &Method) -> Result<(), Denied> {
+        if self.could_permit(principal, method) {
+            return Ok(());
+        }
+        Err(Denied {
+            principal: principal.clone(),
+            action: method.action().to_owned(),
+            object: None,
+            reason: Reason::NoRule,
+        })
     }
 
     /// What the caller may not know of. Who makes something knows of it; what is around may be hidden.

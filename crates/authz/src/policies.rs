@@ -240,6 +240,15 @@ impl Policies {
         self.contextual.contains(method.action())
     }
 
+    /// Whether there is a policy that could permit `method` to `principal`, on some resource and with some
+    /// request. It says nothing of what exists, and takes longer than a decision that is kept.
+    #[must_use]
+    pub fn could_permit(&self, principal: &Principal, method: &Method) -> bool {
+        self.vocabulary.asked(principal, method).is_some_and(|(principal, action)| {
+            self.held.iter().any(|held| held.could_permit(&principal, action))
+        })
+    }
+
     /// What the policies say.
     #[must_use]
     pub fn decide(&self, question: Question<'_>) -> Arc<Decision> {

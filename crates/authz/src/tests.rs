@@ -72,7 +72,9 @@ fn the_built_in_policies_allow_what_the_matrix_says() {
             let cell = |zone| {
                 let object = object_of(method, zone);
                 let question = Question { principal: who, method, object: &object, request: None };
+                let ruled_out = policies.rule_out(who, method).is_err();
                 match policies.authorize(question) {
+                    Ok(_) if ruled_out => panic!("{who} was ruled out: {}", method.action()),
                     Ok(_) => '+',
                     Err(denied) if denied.is_hidden() => '0',
                     Err(_) => '-',
@@ -223,6 +225,27 @@ fn a_team_does_everything_below_its_cell_by_one_line() {
     for object in ["node", "cells/team-b", "cells/team-ab"] {
         assert!(ask(&policies, &ours, "cells.Inspect", object).is_err(), "{object}");
     }
+}
+
+#[test]
+fn what_no_rule_could_allow_is_ruled_out_before_anything_is_read() {
+    let policies = policies(
+        "permit (principal in Role::\"operator\", action == Action::\"cells.Free\", resource == Cell::\"cells/a\")\
+         when { context.cell_name == \"a\" };\
+         permit (principal == Spiffe::\"spiffe://aurae.local/x\", action == Action::\"node.Info\", resource);\
+         forbid (principal, action, resource);",
+    );
+    let could = |who: &str, action: &str| {
+        policies.could_permit(&spiffe(who), contract().action(action).unwrap())
+    };
+    assert!(could("operator/o", "cells.Free") && could("x", "node.Info"));
+    assert!(!could("operator/o", "node.Info") && !could("x", "cells.Free"));
+    let method = contract().action("cells.Free").unwrap();
+    assert_eq!(
+        policies.rule_out(&spiffe("x"), method).unwrap_err().to_string(),
+        "spiffe://aurae.local/x may not call cells.Free on anything: no rule allows it \
+         (see `aer auth whoami`)"
+    );
 }
 
 fn allocate(policies: &Arc<Policies>, isolated: bool, max: Option<i64>) -> bool {

@@ -89,7 +89,11 @@ impl Lines {
             format!("note: {} {} missing here: {why}", seen.missed, records(seen.missed))
         });
         let omitted = (record.omitted > 0).then(|| {
-            format!("note: {} more connections were refused and have no record", record.omitted)
+            let what = match record.action.is_empty() {
+                true => "connections were refused and",
+                false => "calls of this caller were refused, or only asked about it, and",
+            };
+            format!("note: {} more {what} have no record", record.omitted)
         });
         let lost = (seen.lost > self.lost)
             .then(|| format!("note: {} {} not in the node's file", seen.lost, records(seen.lost)));

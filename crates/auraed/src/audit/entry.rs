@@ -37,7 +37,7 @@ pub struct Entry {
     pub duration_us: u64,
     /// Why a connection was refused.
     pub reason: Option<String>,
-    /// So many refused connections before have no record.
+    /// So many before have no record: refused connections, or, of a call, calls of its principal.
     pub omitted: u64,
 }
 
@@ -78,6 +78,25 @@ impl Entry {
 
     /// A line of JSON for the file.
     pub(super) fn write_line(&self, line: &mut Vec<u8>) {
+        let end = [
+            ("status", i32::from(self.code).into()),
+            ("duration_us", self.duration_us.into()),
+            ("reason", self.reason.as_deref().map(cut).unwrap_or_default().into()),
+            ("omitted", self.omitted.into()),
+        ];
+        self.write(end, line);
+    }
+
+    /// The line that says that the call was let in. How it ends is not known.
+    pub(super) fn write_begun(&self, line: &mut Vec<u8>) {
+        self.write([("begun", true.into())], line);
+    }
+
+    fn write<const N: usize>(
+        &self,
+        end: [(&'static str, serde_json::Value); N],
+        line: &mut Vec<u8>,
+    ) {
         let text = |text: Option<&str>| serde_json::Value::from(cut(text.unwrap_or_default()));
         let principal = self.principal.as_ref();
         let fields = [
@@ -91,13 +110,9 @@ impl Entry {
             ("resource", text(self.resource.as_deref())),
             ("decision", self.decision.as_str().into()),
             ("rule", text(self.rule.as_deref())),
-            ("status", i32::from(self.code).into()),
-            ("duration_us", self.duration_us.into()),
-            ("reason", text(self.reason.as_deref())),
-            ("omitted", self.omitted.into()),
         ];
         let mut separator = '{';
-        for (name, value) in fields.into_iter().filter(|(_, value)| *value != "") {
+        for (name, value) in fields.into_iter().chain(end).filter(|(_, value)| *value != "") {
             // Names need no escape; a value's text is JSON.
             line.extend(format!("{separator}\"{name}\":{value}").as_bytes());
             separator = ',';
@@ -168,6 +183,18 @@ pub(super) mod tests {
              \"form\":\"common-name\",\"peer\":\"127.0.0.1:1\",\"action\":\"/a.B/C\",\
              \"resource\":\"cells/\\\"web\\\"\\n\",\"decision\":\"allowed\",\"status\":0,\
              \"duration_us\":7,\"omitted\":0}\n"
+        );
+    }
+
+    #[test]
+    fn what_was_begun_has_no_end() {
+        let mut line = Vec::new();
+        entry(5).write_begun(&mut line);
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "{\"sequence\":5,\"unix_nanos\":5,\"request_id\":0,\"principal\":\"alice\",\
+             \"form\":\"common-name\",\"peer\":\"127.0.0.1:1\",\"action\":\"/a.B/C\",\
+             \"decision\":\"allowed\",\"begun\":true}\n"
         );
     }
 

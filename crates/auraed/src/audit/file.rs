@@ -36,6 +36,10 @@ pub(super) trait Target: Send + 'static {
     fn append(&mut self, lines: &[u8]) -> Result<(), FileError>;
     /// Makes what was written survive the machine.
     fn sync(&mut self) -> Result<(), FileError>;
+    /// How many bytes of old records went to make room, since this was asked last.
+    fn dropped(&mut self) -> u64 {
+        0
+    }
 }
 
 /// A log file with those before it.
@@ -45,6 +49,8 @@ pub(super) struct LogFile {
     /// The bound of one file.
     part: u64,
     open: Option<Open>,
+    /// The bytes that went with the oldest file, as long as nobody has asked.
+    dropped: u64,
 }
 
 #[derive(Debug)]
@@ -58,7 +64,7 @@ struct Open {
 impl LogFile {
     /// The log at `path`, of `size` bytes with those before it.
     pub(super) fn new(path: PathBuf, size: u64) -> Self {
-        Self { path, part: size.max(MIN_SIZE) / FILES, open: None }
+        Self { path, part: size.max(MIN_SIZE) / FILES, open: None, dropped: 0 }
     }
 
     /// Opens the file, which is made where it is missing, and answers the number of its last record.
@@ -82,10 +88,13 @@ impl LogFile {
 
     fn rotate(&mut self) -> io::Result<()> {
         self.open = None;
+        let oldest = fs::metadata(self.earlier(FILES - 1)).map_or(0, |metadata| metadata.len());
         for age in (1..FILES).rev() {
             let from = if age == 1 { self.path.clone() } else { self.earlier(age - 1) };
             match fs::rename(from, self.earlier(age)) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                // The first step is the one that replaces the oldest.
+                Ok(()) if age == FILES - 1 => self.dropped += oldest,
                 _ => {}
             }
         }
@@ -143,6 +152,10 @@ impl Target for LogFile {
         }
         Ok(())
     }
+
+    fn dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
 }
 
 /// Opens a file for its owner alone, and the directories above it where they are missing.
@@ -198,16 +211,22 @@ mod tests {
     fn the_files_together_stay_within_the_bound_and_the_newest_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let mut log = log(&directory);
+        let (mut written, mut dropped) = (0, 0);
         for number in 0..40_u64 {
             let mut line = format!("{{\"sequence\":{number},\"x\":\"").into_bytes();
             line.resize(50_000, b'x');
             line.extend(b"\"}\n");
             log.append(&line).unwrap();
+            written += line.len() as u64;
+            dropped += log.dropped();
         }
         let names = names(&directory);
         let expected = ["audit.log", "audit.log.1", "audit.log.2", "audit.log.3"];
         assert_eq!(names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), expected);
-        assert!(names.iter().map(|(_, size)| size).sum::<u64>() <= MIN_SIZE, "{names:?}");
+        let kept: u64 = names.iter().map(|(_, size)| size).sum();
+        assert!(kept <= MIN_SIZE, "{names:?}");
+        assert!(dropped > 0);
+        assert_eq!(kept + dropped, written, "what is gone is counted");
         assert_eq!(log.open().unwrap(), 39);
         let mode = fs::metadata(&log.path).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -12,16 +12,18 @@ use tonic::Code;
 use super::entry::cut_owned;
 use super::file::{FileError, LogFile, Target};
 use super::ring::{Cursor, MAX_BYTES, Ring, Seen, Start};
-use super::writer::{Slot, Writer};
-use super::{Decision, Entry, Settings, Unrecordable};
+use super::writer::Writer;
+use super::{Decision, Entry, Settings, Tally, Unrecordable};
 use crate::share::Bucket;
 use crate::status::Status;
 
 /// So many may read the log at once: each is woken by every call.
 const MAX_READERS: usize = 64;
-/// So many refused connections a second are recorded, as many again at once: a stranger costs the daemon
-/// little, and must not push out what others did.
-const REFUSALS_PER_SECOND: u32 = 50;
+/// So many refused connections are recorded at once: more than one who has a wrong certificate makes.
+const REFUSALS_AT_ONCE: u32 = 500;
+/// So many more a second: a refused connection costs a stranger little, and must not push out what others did. It
+/// takes more than a day to push 64 MiB out of the file.
+const REFUSALS_PER_SECOND: u32 = 2;
 
 /// Too many read already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +48,10 @@ pub struct Standing {
     pub records: u64,
     /// How many of them are not in the file.
     pub lost: u64,
-    /// How many refused connections have no record.
+    /// How many refused connections and calls have no record.
     pub omitted: u64,
+    /// How many bytes of records went with the oldest file.
+    pub rotated: u64,
     /// The file.
     pub file: Option<PathBuf>,
     /// Whether calls are refused that cannot be written there.
@@ -68,7 +72,7 @@ struct Shared {
     readers: Arc<Semaphore>,
     requests: AtomicU64,
     refusals: Bucket,
-    /// Refused connections without a record, in all.
+    /// Refused connections and calls without a record, in all.
     omitted: AtomicU64,
     writer: Option<Writer>,
 }
@@ -141,7 +145,7 @@ impl Audit {
             changed: Notify::new(),
             readers: Arc::new(Semaphore::new(MAX_READERS)),
             requests: AtomicU64::new(0),
-            refusals: Bucket::new(REFUSALS_PER_SECOND),
+            refusals: Bucket::with_burst(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE),
             omitted: AtomicU64::new(0),
             writer,
         };
@@ -152,21 +156,61 @@ impl Audit {
         self.shared.as_ref().map_or(0, |shared| shared.requests.fetch_add(1, Ordering::Relaxed))
     }
 
-    pub(super) fn reserve(&self) -> Result<Option<Slot>, Unrecordable> {
-        let writer = self.shared.as_ref().and_then(|shared| shared.writer.as_ref());
-        writer.map_or(Ok(None), Writer::reserve)
+    fn writer(&self) -> Option<&Writer> {
+        self.shared.as_ref()?.writer.as_ref()
     }
 
-    /// Takes a record. Waits for nobody.
-    pub(super) fn push(&self, entry: Entry, slot: Option<Slot>) {
+    /// Whether any records are kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Whether a call must not be done that the file does not have.
+    pub(super) fn is_required(&self) -> bool {
+        self.writer().is_some_and(|writer| writer.required)
+    }
+
+    pub(super) fn reserve(&self, tally: Option<&Tally>) -> Result<(), Unrecordable> {
+        self.writer().map_or(Ok(()), |writer| writer.reserve(tally))
+    }
+
+    /// Counts a call that has no record.
+    pub(super) fn omit(&self) {
+        if let Some(shared) = &self.shared {
+            shared.omitted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until the file says that a call was begun. Memory does not: it is gone with the daemon, and the record
+    /// of the call's end comes there.
+    pub(super) async fn begin(&self, mut entry: Entry) -> Result<(), Unrecordable> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        let Some(writer) = &shared.writer else { return Ok(()) };
+        let begun = {
+            let mut state = shared.lock();
+            entry.sequence = state.ring.number(unix_nanos_now());
+            // With the lock held, so that the numbers in the file grow.
+            writer.begin(entry)
+        };
+        match begun.await {
+            Ok(written) => written.map_err(Unrecordable::Disk),
+            Err(_) => Err(Unrecordable::Disk("the thread that writes it has ended".into())),
+        }
+    }
+
+    /// Takes a record, which the file is owed or gets if there is room. Waits for nobody.
+    pub(super) fn push(&self, mut entry: Entry, tally: Option<Arc<Tally>>, owed: bool) {
         let Some(shared) = &self.shared else { return };
+        if let Some(tally) = &tally {
+            entry.omitted = tally.omitted();
+        }
         log(&entry);
         {
             let mut state = shared.lock();
             let entry = state.ring.push(unix_nanos_now(), entry);
             // With the lock held, so that the file has the ring's order.
             if let Some(writer) = &shared.writer {
-                writer.record(entry, slot);
+                writer.record(entry, tally, owed);
             }
         }
         shared.changed.notify_waiters();
@@ -196,7 +240,7 @@ impl Audit {
             reason: Some(cut_owned(reason.to_owned().into()).into_owned()),
             omitted,
         };
-        self.push(entry, None);
+        self.push(entry, None, false);
         true
     }
 
@@ -209,6 +253,7 @@ impl Audit {
             records: shared.lock().ring.count(),
             lost: writer.map_or(0, Writer::lost),
             omitted: shared.omitted.load(Ordering::Relaxed),
+            rotated: writer.map_or(0, Writer::rotated),
             file: writer.map(|writer| writer.path.clone()),
             required: writer.is_some_and(|writer| writer.required),
         })
@@ -234,7 +279,7 @@ impl Audit {
 
     /// Waits until the file has what was recorded, at most `timeout`.
     pub async fn flush(&self, timeout: Duration) {
-        if let Some(writer) = self.shared.as_ref().and_then(|shared| shared.writer.as_ref())
+        if let Some(writer) = self.writer()
             && tokio::time::timeout(timeout, writer.flush()).await.is_err()
         {
             tracing::error!("the last records of the audit log were not written in time");
@@ -300,6 +345,7 @@ fn log(entry: &Entry) {
         status = ?entry.code,
         duration_us = entry.duration_us,
         reason = entry.reason.as_deref(),
+        omitted = entry.omitted,
     );
 }
 

@@ -2,13 +2,19 @@
 //!
 //! ```text
 //! gate ─ open ─▶ Record ─ close, or drop ─▶ ring ──▶ readers, each at its own pace
-//!          └ reserve: room for it             └────▶ writer ──▶ file, FILE.1, …
+//!          │ │                                └────▶ writer ──▶ file, FILE.1, …
+//!          │ └ let_in: where required, and it changes something: "begun" ─▶ file, and only then it is done
+//!          └ reserve: where required, the disk takes records
 //! connection refused ─────────────────────▶ ring
 //! ```
 //!
-//! Nobody who makes a record waits: not for a reader, not for the disk. A reader that is behind is told
-//! how many it missed; what the file does not have is counted. Where `required` is set, a call for whose
-//! record there is no room, or that the disk would not take, is refused before it is done.
+//! Nobody who makes a record waits for a reader. A reader that is behind is told how many it missed; what the
+//! file does not have is counted. Where `required` is set, a call is refused before it is done if the disk would
+//! not take its record, and one that changes something waits until the file says that it was begun; nobody else
+//! waits for the disk.
+//!
+//! Who is not let in, or asks only about itself, needs no right to make records. So each principal has a bound on
+//! those ([`Tally`]), and cannot push out what others did.
 //!
 //! Only the node's daemon keeps records: a zone would pay for its own with the cell's memory.
 
@@ -17,6 +23,7 @@ mod file;
 mod handle;
 mod record;
 mod ring;
+mod tally;
 mod writer;
 
 pub use entry::{Decision, Entry};
@@ -24,8 +31,10 @@ pub use file::{DEFAULT_SIZE, FileError, MAX_SIZE, MIN_SIZE};
 pub use handle::{Audit, AuditError, Reader, Standing, TooManyReaders};
 pub use record::{Record, Verdict};
 pub use ring::{Seen, Start};
+pub use tally::Tally;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What is kept, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,17 +53,28 @@ impl Default for Settings {
     }
 }
 
-/// A call cannot be recorded, and records are required.
+/// A call cannot be recorded, so it is not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unrecordable {
     /// The disk does not take it.
     #[error("the call was not done: it could not be recorded: {0}")]
     Disk(String),
-    /// Too many are open, or wait.
-    #[error(
-        "the call was not done: it could not be recorded: {0} records are open or wait for the disk"
-    )]
+    /// Too many wait.
+    #[error("the call was not done: it could not be recorded: {0} records wait for the disk")]
     Full(usize),
+    /// Too many of the principal wait.
+    #[error(
+        "the call was not done: it could not be recorded: {0} records of yours wait for the disk"
+    )]
+    FullForYou(usize),
+    /// Its principal made too many calls of those that take no right to make.
+    #[error(
+        "too many of your calls were refused, or only asked about yourself; this one is not recorded, and not answered; try again later"
+    )]
+    TooMany {
+        /// When to try again.
+        pause: Duration,
+    },
 }
 
 #[cfg(test)]

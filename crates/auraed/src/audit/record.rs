@@ -1,32 +1,35 @@
 //! A record while its call goes on.
+//!
+//! ```text
+//! open ─┬─ let in ──────────────────▶ close: recorded
+//!       │    └ tells about itself ─┐
+//!       └─ not let in ─────────────┴▶ close: recorded, if its principal has not made too many; else counted
+//! ```
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use aurae_authz::{Action, Principal};
+use aurae_authz::{Access, Action, Principal};
 use aurae_model::ZonePath;
 use tonic::Code;
 
 use super::entry::{cut_action, cut_owned, cut_shared};
 use super::handle::unix_nanos_now;
-use super::writer::Slot;
-use super::{Audit, Decision, Entry, Unrecordable};
+use super::tally::PAUSE;
+use super::{Audit, Decision, Entry, Tally, Unrecordable};
 
 /// What is found out about a call while it goes on, for its record.
 #[derive(Debug, Default)]
 pub struct Verdict {
-    denied: OnceLock<()>,
+    allowed: OnceLock<()>,
+    /// Whether there is room for the record of one who needs no right to make it. Unset: nobody has asked.
+    room: OnceLock<bool>,
     resource: OnceLock<Cow<'static, str>>,
     rule: OnceLock<Arc<str>>,
 }
 
 impl Verdict {
-    /// The call is denied.
-    pub fn deny(&self) {
-        let _ = self.denied.set(());
-    }
-
     /// The call is for this resource. The first word counts.
     pub fn set_resource(&self, resource: Cow<'static, str>) {
         let _ = self.resource.set(cut_owned(resource));
@@ -42,7 +45,10 @@ impl Verdict {
 #[derive(Debug)]
 pub struct Record {
     audit: Audit,
-    slot: Option<Slot>,
+    /// `None` of a caller that has no bound.
+    tally: Option<Arc<Tally>>,
+    /// The file gets the record whatever comes: where records are required, of a call that was not refused.
+    owed: bool,
     verdict: Verdict,
     call: Option<Call>,
 }
@@ -64,6 +70,7 @@ impl Record {
     #[must_use]
     pub fn open(
         audit: &Audit,
+        tally: Option<Arc<Tally>>,
         principal: Principal,
         peer: Arc<str>,
         action: Action,
@@ -78,7 +85,8 @@ impl Record {
             came: unix_nanos_now(),
             opened: Instant::now(),
         };
-        Self { audit: audit.clone(), slot: None, verdict: Verdict::default(), call: Some(call) }
+        let (audit, verdict) = (audit.clone(), Verdict::default());
+        Self { audit, tally, owed: false, verdict, call: Some(call) }
     }
 
     /// Makes sure that the record can be written, where that is required.
@@ -86,7 +94,8 @@ impl Record {
     /// # Errors
     /// It cannot: the call must not be done.
     pub fn reserve(&mut self) -> Result<(), Unrecordable> {
-        self.slot = self.audit.reserve()?;
+        self.audit.reserve(self.tally.as_deref())?;
+        self.owed = true;
         Ok(())
     }
 
@@ -96,27 +105,88 @@ impl Record {
         &self.verdict
     }
 
+    /// The call is let in, with what it can do (`None`: somebody else has decided, and records). Where records are
+    /// required, the file says so of a call that changes something before this answers.
+    ///
+    /// # Errors
+    /// It must not be done.
+    pub async fn let_in(&self, access: Option<Access>) -> Result<(), Unrecordable> {
+        match access {
+            Some(Access::Own) => self.refuse()?,
+            Some(Access::Operate | Access::Admin) if self.audit.is_required() => {
+                if let Some(call) = &self.call {
+                    let verdict = &self.verdict;
+                    let (resource, rule) = (verdict.resource.get(), verdict.rule.get());
+                    let mut entry = call.entry(resource.cloned(), rule.cloned());
+                    entry.decision = Decision::Allowed;
+                    // Apart, so that calls that need it not have no room for it.
+                    Box::pin(self.audit.begin(entry)).await?;
+                }
+            }
+            _ => {}
+        }
+        let _ = self.verdict.allowed.set(());
+        Ok(())
+    }
+
+    /// The call is not let in, or is one that anybody may make.
+    ///
+    /// # Errors
+    /// There were too many of its principal: it has no record, and gets no other answer.
+    pub fn refuse(&self) -> Result<(), Unrecordable> {
+        let Some(tally) = self.tally.as_ref().filter(|_| self.audit.is_kept()) else {
+            return Ok(());
+        };
+        let has_room = *self.verdict.room.get_or_init(|| {
+            let has_room = tally.take(Instant::now());
+            if !has_room {
+                self.audit.omit();
+            }
+            has_room
+        });
+        match has_room {
+            true => Ok(()),
+            false => Err(Unrecordable::TooMany { pause: PAUSE }),
+        }
+    }
+
     /// The call has ended like this. Only the first end counts.
     pub fn close(&mut self, code: Code) {
         let Some(call) = self.call.take() else { return };
-        let Verdict { denied, resource, rule } = std::mem::take(&mut self.verdict);
-        let zone = || call.zone.map(|zone| cut_owned(zone.to_string().into()));
-        let entry = Entry {
+        let allowed = self.verdict.allowed.get().is_some();
+        if !allowed && self.refuse().is_err() {
+            return;
+        }
+        let Verdict { resource, rule, .. } = std::mem::take(&mut self.verdict);
+        let mut entry = call.entry(resource.into_inner(), rule.into_inner());
+        if allowed {
+            entry.decision = Decision::Allowed;
+        }
+        entry.code = code;
+        entry.duration_us = u64::try_from(call.opened.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.audit.push(entry, self.tally.take(), self.owed);
+    }
+}
+
+impl Call {
+    /// The record, as long as nothing is known of how the call ends.
+    fn entry(&self, resource: Option<Cow<'static, str>>, rule: Option<Arc<str>>) -> Entry {
+        let zone = || self.zone.as_ref().map(|zone| cut_owned(zone.to_string().into()));
+        Entry {
             sequence: 0,
-            unix_nanos: call.came,
-            request: call.request,
-            principal: Some(call.principal),
-            peer: call.peer,
-            action: Some(call.action),
-            resource: resource.into_inner().or_else(zone),
-            decision: if denied.get().is_some() { Decision::Denied } else { Decision::Allowed },
-            rule: rule.into_inner(),
-            code,
-            duration_us: u64::try_from(call.opened.elapsed().as_micros()).unwrap_or(u64::MAX),
+            unix_nanos: self.came,
+            request: self.request,
+            principal: Some(self.principal.clone()),
+            peer: Arc::clone(&self.peer),
+            action: Some(self.action.clone()),
+            resource: resource.or_else(zone),
+            decision: Decision::Denied,
+            rule,
+            code: Code::Unknown,
+            duration_us: 0,
             reason: None,
             omitted: 0,
-        };
-        self.audit.push(entry, self.slot.take());
+        }
     }
 }
 

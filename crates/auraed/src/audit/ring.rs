@@ -61,8 +61,7 @@ impl Ring {
     /// Appends a record, whose number is made of the present time, and drops the oldest beyond the
     /// bound.
     pub(super) fn push(&mut self, now: u64, mut entry: Entry) -> Arc<Entry> {
-        self.last = now.max(self.last.saturating_add(1));
-        entry.sequence = self.last;
+        entry.sequence = self.number(now);
         let entry = Arc::new(entry);
         self.bytes += entry.size();
         self.kept.push_back(Arc::clone(&entry));
@@ -74,6 +73,12 @@ impl Ring {
             self.dropped += 1;
         }
         entry
+    }
+
+    /// The next number, for a record that is not kept here.
+    pub(super) fn number(&mut self, now: u64) -> u64 {
+        self.last = now.max(self.last.saturating_add(1));
+        self.last
     }
 
     /// How many records there were.

@@ -5,51 +5,63 @@
 //! ```
 //!
 //! The first message is read only where it matters: where it names the resource, or a policy looks at it. It is
-//! waited for in any case, but who may not is told so before where it does not matter.
+//! waited for in any case, but who may not is told so before where it does not matter, or where no message
+//! could matter.
 
 use std::sync::Arc;
 
 use aurae_authz::{Denied, Method, Permit, Policies, Principal, Question};
 use aurae_model::CellPath;
 use bytes::Bytes;
-use http::Request;
+use http::HeaderMap;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tonic::Status;
 use tonic::body::Body;
 
-use super::Refused;
 use super::peek::{Arriving, Begun};
-use crate::audit::Verdict;
+use super::{Refused, unrecorded};
+use crate::audit::{Record, Verdict};
 use crate::reply;
+use crate::share::Memory;
 
-/// Decides, and gives the request back for whoever answers it.
+/// Decides over a request with these headers and this body, lets the call in, and gives the body back for whoever
+/// answers it. What has to be kept of it meanwhile counts as `memory`.
 pub(super) async fn decide<B: Arriving>(
     policies: &Arc<Policies>,
+    method: &Method,
     principal: &Principal,
     zone: Option<&CellPath>,
-    request: Request<B>,
-    verdict: &Verdict,
-) -> Result<(Permit, Request<Body>), Status> {
+    headers: &HeaderMap,
+    body: B,
+    (memory, record): (&Memory, &Record),
+) -> Result<(Permit, Body), Status> {
     let refused = |refused: Refused| reply::status(&refused);
-    let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let Some(method) = policies.contract().method(path) else {
-        return Err(refused(Refused::NoSuchMethod(path.to_owned())));
-    };
     let ask = |message: Option<&DynamicMessage>| {
-        let object = &method.object(zone, message);
+        let (object, verdict) = (&method.object(zone, message), record.verdict());
         verdict.set_resource(object.name());
         ask(policies, Question { principal, method, object, request: message }, verdict)
     };
-    let (permit, begun) = match to_look_at(policies, method) {
-        None => (ask(None)?, Begun::of(body).await.map_err(refused)?),
-        Some(descriptor) => {
-            let begun = Begun::of(body).await.map_err(refused)?;
-            let message = begun.message().map(|bytes| decode(descriptor, bytes));
-            (ask(message.transpose().map_err(refused)?.as_ref())?, begun)
+    let to_look_at = to_look_at(policies, method);
+    let known = to_look_at.is_none().then(|| ask(None)).transpose()?;
+    let mut begun = Begun::new(headers, body, memory);
+    begun.first(|| policies.rule_out(principal, method)).await.map_err(refused)?;
+    let permit = match (known, to_look_at) {
+        (Some(permit), _) => permit,
+        (None, descriptor) => {
+            let message = descriptor.zip(begun.message());
+            let message = message.map(|(descriptor, bytes)| decode(descriptor, bytes));
+            ask(message.transpose().map_err(refused)?.as_ref())?
         }
     };
-    Ok((permit, Request::from_parts(parts, begun.into_body())))
+    if !method.streams_requests() {
+        begun.ended().await.map_err(refused)?;
+    }
+    record.let_in(Some(method.access())).await.map_err(|error| unrecorded(&error))?;
+    let body = match method.streams_requests() {
+        true => begun.into_stream(),
+        false => begun.into_body(),
+    };
+    Ok((permit, body))
 }
 
 fn ask(

@@ -2,10 +2,14 @@
 //!
 //! ```text
 //! connection  peer certificate ──▶ Principal                         once
-//! request     Principal × method × what the request names ──▶ Permit ──▶ Api::call
+//! request     Principal × method × what the request names ──▶ Permit ──▶ let in ──▶ Api::call
 //!                                                └─ PERMISSION_DENIED, or NOT_FOUND
 //!             audit record: opened here, closed with the trailers
 //! ```
+//!
+//! What a principal may take before it is let in needs no right, so it is bounded: its calls
+//! ([`share`](crate::share)), the memory and the time of what it sends (`peek`), and the records that are made
+//! of it ([`Record::refuse`]).
 
 mod audit;
 mod deadline;
@@ -24,20 +28,21 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use aurae_authz::{Action, Permit, Policies, Principal, authorize_inside};
+use aurae_authz::{Action, Denied, Method, Permit, Policies, Principal, authorize_inside};
 use aurae_model::ZonePath;
 use futures_util::FutureExt;
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::audit::{Audit, Record, Verdict};
+use crate::audit::{Audit, Record, Unrecordable};
 use crate::policy::PolicyStore;
 use crate::reply;
 use crate::route::{self, Route};
-use crate::server::MAX_MESSAGE_BYTES;
-use crate::share::{Call, Guest};
+use crate::server::{MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES_INSIDE};
+use crate::share::{Call, Exceeded, Guest, Memory};
 use crate::shutdown::Shutdown;
 use audit::attach;
 use peek::{Arriving, Begun};
@@ -59,6 +64,18 @@ pub enum Refused {
     /// The request did not come.
     #[error("the first message of the request did not come in {} s", peek::FIRST_MESSAGE_TIMEOUT.as_secs())]
     Slow,
+    /// The request did not end.
+    #[error("the request has one message, and was not ended in {} s", peek::FIRST_MESSAGE_TIMEOUT.as_secs())]
+    Unended,
+    /// More than one message came where there is one.
+    #[error("the request has more than the one message that it may have")]
+    SecondMessage,
+    /// It would have to be kept until it is whole, and no rule could allow it.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It would have to be kept until it is whole, and too much is.
+    #[error(transparent)]
+    Exceeded(#[from] Exceeded),
     /// The contract does not have the method.
     #[error("this daemon has no method {0:?}; gRPC reflection lists those it has")]
     NoSuchMethod(String),
@@ -108,15 +125,18 @@ impl Gate {
         expiry: Option<CertificateExpiry>,
     ) -> Admitted {
         let (gate, peer) = (self.clone(), peer.into());
-        Admitted(Arc::new(Peer { gate, principal, peer, guest, expiry, believed: false }))
+        let memory = guest.as_ref().map(|guest| guest.memory().clone());
+        let memory = memory.unwrap_or_else(|| Memory::new(MAX_REQUEST_BYTES_INSIDE));
+        Admitted(Arc::new(Peer { gate, principal, peer, guest, memory, expiry, believed: false }))
     }
 
     /// The gate for the connection to the daemon above, which says itself who asks.
     #[must_use]
     pub fn admit_parent(&self) -> Admitted {
         let (gate, principal, peer) = (self.clone(), Principal::parent(), "parent".into());
-        let (guest, expiry) = (None, None);
-        Admitted(Arc::new(Peer { gate, principal, peer, guest, expiry, believed: true }))
+        // It has waited for what it sends itself.
+        let (guest, memory, expiry) = (None, Memory::new(0), None);
+        Admitted(Arc::new(Peer { gate, principal, peer, guest, memory, expiry, believed: true }))
     }
 }
 
@@ -130,42 +150,75 @@ struct Peer {
     principal: Principal,
     peer: Arc<str>,
     guest: Option<Guest>,
+    /// What its requests may hold until they are whole.
+    memory: Memory,
     /// That of the certificate that the peer has shown.
     expiry: Option<CertificateExpiry>,
     /// Whether the peer is believed when it says for whom it asks.
     believed: bool,
 }
 
-/// What is asked for; the name of a method of the contract is there already.
-fn action(policies: Option<&Arc<Policies>>, path: &str) -> Action {
-    let method = policies.and_then(|policies| policies.contract().method(path));
-    method.map_or_else(|| Action::new(path), |method| method.asked())
+/// What a request asks for.
+struct Asked<'a> {
+    /// `None` in a zone.
+    policies: Option<&'a Arc<Policies>>,
+    /// `None` in a zone, and of what is not in the contract.
+    method: Option<&'a Method>,
+    principal: &'a Principal,
+    action: Action,
+}
+
+impl<'a> Asked<'a> {
+    /// The name of a method of the contract is there already.
+    fn new(policies: Option<&'a Arc<Policies>>, path: &str, principal: &'a Principal) -> Self {
+        let method = policies.and_then(|policies| policies.contract().method(path));
+        let action = method.map_or_else(|| Action::new(path), |method| method.asked());
+        Self { policies, method: method.map(AsRef::as_ref), principal, action }
+    }
+}
+
+/// What the caller is told where its call cannot be recorded.
+fn unrecorded(error: &Unrecordable) -> Status {
+    match error {
+        Unrecordable::TooMany { pause } => reply::status_to_retry(error, *pause),
+        _ => reply::status(error),
+    }
 }
 
 impl Peer {
-    /// The permit, and the request once its first message has come.
-    async fn decide<B: Arriving>(
+    /// The permit of a call that is let in, and the body of its request once that has come: its first message, and its
+    /// end if it has no more.
+    async fn let_in<B: Arriving>(
         &self,
-        policies: Option<&Arc<Policies>>,
-        principal: &Principal,
-        action: Action,
-        zone: Option<ZonePath>,
-        request: Request<B>,
-        verdict: &Verdict,
-    ) -> Result<(Permit, Request<Body>), Status> {
+        asked: Asked<'_>,
+        zone: Option<&ZonePath>,
+        parts: &Parts,
+        body: B,
+        record: &Record,
+    ) -> Result<(Permit, Body), Status> {
+        let Asked { policies, method, principal, action } = asked;
+        let refused = |refused: Refused| reply::status(&refused);
         if let Some(policies) = policies {
-            let zone = zone.as_ref().map(ZonePath::cells);
-            return decide::decide(policies, principal, zone, request, verdict).await;
+            let path = || parts.uri.path().to_owned();
+            let method = method.ok_or_else(|| refused(Refused::NoSuchMethod(path())))?;
+            let (zone, bounds) = (zone.map(ZonePath::cells), (&self.memory, record));
+            let headers = &parts.headers;
+            return decide::decide(policies, method, principal, zone, headers, body, bounds).await;
         }
         let permit = authorize_inside(principal, action);
         let permit = permit.map_err(|denied| reply::status(&denied))?;
-        let (parts, body) = request.into_parts();
         let body = match self.believed {
             // It has waited for the message itself.
             true => Body::new(body),
-            false => Begun::of(body).await.map_err(|slow| reply::status(&slow))?.into_body(),
+            // What an executable may ask for has one message.
+            false => {
+                let mut begun = Begun::new(&parts.headers, body, &self.memory);
+                begun.first(|| Ok(())).await.map_err(refused)?;
+                begun.ended().await.map_err(refused)?;
+                begun.into_body()
+            }
         };
-        Ok((permit, Request::from_parts(parts, body)))
+        Ok((permit, body))
     }
 
     async fn answer<B: Arriving>(
@@ -173,41 +226,43 @@ impl Peer {
         mut request: Request<B>,
     ) -> Response<AuditedBody> {
         let policies = self.gate.policies.as_ref().map(PolicyStore::current);
-        let policies = policies.as_ref();
-        let action = action(policies, request.uri().path());
         let named = match self.believed {
             true => route::principal(request.headers()),
             false => Ok(self.principal.clone()),
         };
         let principal = named.clone().unwrap_or_else(|_| Principal::parent());
+        let asked = Asked::new(policies.as_ref(), request.uri().path(), &principal);
         let zone = route::zone(request.headers());
         // A bad path is told by the route.
         let told = zone.as_ref().ok().cloned().flatten();
         let (peer, gate) = (Arc::clone(&self.peer), &self.gate);
-        let mut record = Record::open(&gate.audit, principal.clone(), peer, action.clone(), told);
+        let tally = self.guest.as_ref().map(|guest| Arc::clone(guest.tally()));
+        let action = asked.action.clone();
+        let mut record = Record::open(&gate.audit, tally, principal.clone(), peer, action, told);
         if let Some(expiry) = self.expiry {
             request.extensions_mut().insert(expiry);
         }
         let named = named.map_err(|error| reply::status(&error));
         let entered = match named.and_then(|_| self.enter(&mut record)) {
             Ok(entered) => entered,
-            Err(status) => {
-                record.verdict().deny();
-                return attach(record, None, status.into_http());
-            }
+            Err(status) => return attach(record, None, status.into_http()),
         };
-        let verdict = record.verdict();
-        let call = async |request| {
-            let zone = match zone {
-                Ok(zone) => zone,
-                Err(error) => return reply::status(&error).into_http(),
+        let call = async |request: Request<B>| {
+            // What is large stays in one place: each future that it was moved into would make every call larger.
+            let (parts, body) = request.into_parts();
+            let zone = match &zone {
+                Ok(zone) => zone.as_ref(),
+                Err(error) => return reply::status(error).into_http(),
             };
-            match self.decide(policies, &principal, action, zone, request, verdict).await {
-                Ok((permit, request)) => gate.route.call(permit, request).await,
-                Err(status) => {
-                    verdict.deny();
-                    status.into_http()
+            match self.let_in(asked, zone, &parts, body, &record).await {
+                Ok((permit, body)) => {
+                    gate.route.call(permit, Request::from_parts(parts, body)).await
                 }
+                // What is not recorded gets no answer: otherwise one could try without leaving a trace.
+                Err(status) => match record.refuse() {
+                    Ok(()) => status.into_http(),
+                    Err(error) => unrecorded(&error).into_http(),
+                },
             }
         };
         let response = {
@@ -218,9 +273,9 @@ impl Peer {
         attach(record, entered, response)
     }
 
-    /// Takes the call's place in its principal's share, and in the audit log.
+    /// Takes the call's place in its principal's share, where it can be recorded.
     fn enter(&self, record: &mut Record) -> Result<Option<Call>, Status> {
-        record.reserve().map_err(|error| reply::status(&error))?;
+        record.reserve().map_err(|error| unrecorded(&error))?;
         let call = self.guest.as_ref().map(|guest| guest.enter()).transpose();
         call.map_err(|exceeded| reply::status_to_retry(&exceeded, exceeded.pause()))
     }

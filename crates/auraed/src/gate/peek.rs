@@ -1,16 +1,26 @@
 //! The first message of a request, waited for before the request goes on; nothing is taken from it.
 //!
+//! ```text
+//! frames ─▶ Begun: the first message is whole ─ takes one ──▶ ended ─▶ goes on
+//!              │                              └ takes a stream ───────▶ goes on, counted
+//!              └─ has to wait: what came is copied together, and counts as its principal's memory with the headers
+//! ```
+//!
 //! gRPC frames a message with five bytes: whether it is compressed, and its length (gRPC over HTTP/2,
 //! Length-Prefixed-Message). A client that says what it wants a byte at a time would hold a call open for
-//! nothing, so the message has its time.
+//! nothing, so the message has its time, and so has the end of a request that has no more.
+//!
+//! What is kept while something is waited for is bounded by its bytes, however small the frames are: a frame
+//! is a part of what the connection has read, and would keep all of that.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use aurae_authz::Denied;
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::Status;
@@ -18,14 +28,26 @@ use tonic::body::Body;
 use tonic::codegen::StdError;
 
 use super::Refused;
+use crate::reply;
 use crate::server::MAX_MESSAGE_BYTES;
+use crate::share::{Exceeded, Held, Memory};
 
-/// How long the first message of a request may take: one has at most 4 MiB, and a slow line moves that in
-/// half the time.
+/// How long the first message of a request may take, and the end of a request that has one message: one has
+/// at most 4 MiB, and a slow line moves that in half the time.
 pub(super) const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What stands before a message.
 const HEADER: usize = 5;
+
+/// The least that is kept, in bytes: what the allocator takes anyway.
+const MIN_KEPT: usize = 64;
+
+/// What a header takes beside its text, in bytes: a map has an entry of about this size for each.
+const HEADER_ENTRY: usize = 128;
+
+/// What was copied together goes on in pieces of this size, that of HTTP/2's frames: who takes a piece may keep
+/// it, and would keep all of what it is a part of.
+const PIECE: usize = 16 << 10;
 
 /// A piece of a body, or why there are no more.
 type Piece = Result<Frame<Bytes>, Status>;
@@ -41,47 +63,115 @@ impl<B> Arriving for B where
 {
 }
 
-/// A body whose first message has come, or that ended before.
-pub(super) struct Begun<B> {
-    taken: Taken,
-    /// The message's length; `None`: the body ended before a whole message.
+/// A body whose first message comes, or that ends before. It stays where it is while it is waited for: each future
+/// that it was moved into would make every call larger.
+pub(super) struct Begun<'a, B> {
+    taken: Taken<'a>,
+    /// The first message's length once it is whole.
     length: Option<usize>,
+    patience: Patience,
     rest: B,
 }
 
-impl<B: Arriving> Begun<B> {
-    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most.
-    pub(super) async fn of(body: B) -> Result<Self, Refused> {
-        Self::within(FIRST_MESSAGE_TIMEOUT, body).await
+impl<'a, B: Arriving> Begun<'a, B> {
+    /// A body with these headers of which nothing was read. What is kept of it, the headers too, counts as `memory`.
+    pub(super) fn new(headers: &'a HeaderMap, body: B, memory: &'a Memory) -> Self {
+        let patience = Patience { limit: FIRST_MESSAGE_TIMEOUT, timer: None };
+        Self { taken: Taken::new(headers, memory), length: None, patience, rest: body }
     }
 
-    async fn within(patience: Duration, mut rest: B) -> Result<Self, Refused> {
-        let mut taken = Taken::default();
-        let mut patience = Patience { limit: patience, timer: None };
-        let length = loop {
-            if let Some(length) = taken.message_length()? {
-                break Some(length);
+    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_wait` where there is a part of it
+    /// to keep.
+    pub(super) async fn first(
+        &mut self,
+        may_wait: impl Fn() -> Result<(), Denied>,
+    ) -> Result<(), Refused> {
+        std::future::poll_fn(|context| self.poll_message(&may_wait, context)).await?;
+        self.taken.settle();
+        Ok(())
+    }
+
+    fn poll_message(
+        &mut self,
+        may_wait: &impl Fn() -> Result<(), Denied>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), Refused>> {
+        loop {
+            self.length = self.taken.message_length()?;
+            if self.length.is_some() || self.taken.last.is_some() {
+                return Poll::Ready(Ok(()));
             }
-            if taken.has_ended {
-                break None;
+            if self.taken.is_to_be_copied() {
+                may_wait()?;
             }
-            let next = std::future::poll_fn(|context| patience.poll_frame(&mut rest, context));
-            match next.await? {
-                Some(frame) => taken.push(frame),
-                None => break None,
+            match std::task::ready!(self.poll_frame(&Refused::Slow, context))? {
+                Some(frame) => self.taken.push(frame)?,
+                None => return Poll::Ready(Ok(())),
             }
-        };
-        Ok(Self { taken, length, rest })
+        }
     }
 
     /// The message.
     pub(super) fn message(&self) -> Option<Bytes> {
-        self.length.map(|length| self.taken.copy(HEADER, length))
+        self.length.map(|length| self.taken.bytes.slice(HEADER..HEADER + length))
+    }
+
+    /// Waits for the end of a request that has one message.
+    ///
+    /// What comes after that message would be read by nobody, and be held for as long as the caller likes.
+    pub(super) async fn ended(&mut self) -> Result<(), Refused> {
+        std::future::poll_fn(|context| self.poll_ended(context)).await?;
+        self.taken.settle();
+        Ok(())
+    }
+
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Refused>> {
+        if self.length.is_some_and(|length| self.taken.all().len() > HEADER + length) {
+            return Poll::Ready(Err(Refused::SecondMessage));
+        }
+        while self.length.is_some() && self.taken.last.is_none() && !self.rest.is_end_stream() {
+            match std::task::ready!(self.poll_frame(&Refused::Unended, context))? {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
+                    return Poll::Ready(Err(Refused::SecondMessage));
+                }
+                Some(frame) => self.taken.push(frame)?,
+                None => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The next frame; what was taken is kept while it has to be waited for.
+    fn poll_frame(
+        &mut self,
+        late: &Refused,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Piece>, Refused>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(context) {
+            return Poll::Ready(Ok(frame.map(|frame| frame.map_err(failed))));
+        }
+        self.taken.keep(0)?;
+        self.patience.poll_over(context).map(|()| Err(late.clone()))
     }
 
     /// The body as it came.
     pub(super) fn into_body(self) -> Body {
-        Body::new(Replayed { taken: self.taken.frames, rest: self.rest })
+        self.replayed(None)
+    }
+
+    /// The body as it came, and what comes of it still: what is read of a message counts as the principal's
+    /// memory until the message is whole.
+    pub(super) fn into_stream(self) -> Body {
+        let held = Held::of(self.taken.memory);
+        self.replayed(Some(held))
+    }
+
+    fn replayed(self, stream: Option<Held>) -> Body {
+        let Taken { bytes, kept, last, .. } = self.taken;
+        let held = kept.filter(|kept| kept.is_copy).map(|kept| kept.held);
+        let stream = stream.map(|held| Counted { framing: Framing::default(), held });
+        let last = last.map(|last| *last);
+        Body::new(Replayed { taken: bytes, held, last, stream, rest: self.rest })
     }
 }
 
@@ -93,17 +183,10 @@ struct Patience {
 }
 
 impl Patience {
-    fn poll_frame<B: Arriving>(
-        &mut self,
-        body: &mut B,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<Option<Piece>, Refused>> {
-        if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            return Poll::Ready(Ok(frame.map(|frame| frame.map_err(failed))));
-        }
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let limit = self.limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        timer.as_mut().poll(context).map(|()| Err(Refused::Slow))
+        timer.as_mut().poll(context)
     }
 }
 
@@ -111,66 +194,203 @@ fn failed(error: impl Into<StdError>) -> Status {
     Status::from_error(error.into())
 }
 
-/// What was read of a body.
-#[derive(Default)]
-struct Taken {
-    frames: VecDeque<Piece>,
-    /// The bytes of the frames that have some.
-    bytes: usize,
-    /// Trailers came, or an error.
-    has_ended: bool,
+/// What was read of a body. Small, as it is a part of every call.
+struct Taken<'a> {
+    headers: &'a HeaderMap,
+    memory: &'a Memory,
+    /// A frame as it came, or all that was kept.
+    bytes: Bytes,
+    /// There since something had to be waited for, or comes in more than one frame.
+    kept: Option<Box<Kept>>,
+    /// Trailers, or an error: nothing comes after them.
+    last: Option<Box<Piece>>,
 }
 
-impl Taken {
-    fn push(&mut self, frame: Piece) {
-        match frame.as_ref().map(Frame::data_ref) {
-            // It says nothing, and is not kept: there may be many.
-            Ok(Some(data)) if data.is_empty() => return,
-            Ok(Some(data)) => self.bytes += data.len(),
-            Ok(None) | Err(_) => self.has_ended = true,
+/// What is kept while something is waited for.
+struct Kept {
+    /// What is being copied together.
+    bytes: BytesMut,
+    /// Whether anything was, and is no frame as it came.
+    is_copy: bool,
+    held: Held,
+}
+
+impl Kept {
+    fn nothing(memory: &Memory) -> Box<Self> {
+        Box::new(Self { bytes: BytesMut::new(), is_copy: false, held: Held::of(memory) })
+    }
+}
+
+impl<'a> Taken<'a> {
+    fn new(headers: &'a HeaderMap, memory: &'a Memory) -> Self {
+        Self { headers, memory, bytes: Bytes::new(), kept: None, last: None }
+    }
+
+    fn all(&self) -> &[u8] {
+        match &self.kept {
+            Some(kept) if !kept.bytes.is_empty() => &kept.bytes,
+            _ => &self.bytes,
         }
-        self.frames.push_back(frame);
+    }
+
+    /// Whether there is something that has to be copied if more comes.
+    fn is_to_be_copied(&self) -> bool {
+        !self.all().is_empty() && !self.kept.as_ref().is_some_and(|kept| kept.is_copy)
+    }
+
+    fn push(&mut self, frame: Piece) -> Result<(), Exceeded> {
+        match frame.map(Frame::into_data) {
+            // It says nothing, and is not kept: there may be many.
+            Ok(Ok(data)) if data.is_empty() => {}
+            Ok(Ok(data)) if self.all().is_empty() => self.bytes = data,
+            Ok(Ok(data)) => {
+                self.keep(data.len())?;
+                if let Some(kept) = &mut self.kept {
+                    kept.bytes.extend_from_slice(&data);
+                }
+            }
+            Ok(Err(trailers)) => self.last = Some(Box::new(Ok(trailers))),
+            Err(error) => self.last = Some(Box::new(Err(error))),
+        }
+        Ok(())
+    }
+
+    /// Keeps what was read, with room for so many bytes more.
+    fn keep(&mut self, more: usize) -> Result<(), Exceeded> {
+        let needed = self.all().len() + more;
+        let has_room = self.kept.as_ref().is_some_and(|kept| match more {
+            0 => kept.is_copy || needed == 0,
+            _ => needed <= kept.bytes.capacity(),
+        });
+        if has_room {
+            return Ok(());
+        }
+        let capacity = if needed == 0 { 0 } else { self.capacity(needed) };
+        let kept = self.kept.get_or_insert_with(|| Kept::nothing(self.memory));
+        kept.held.set(headers_take(self.headers) + capacity)?;
+        if needed > 0 {
+            let mut bytes = BytesMut::with_capacity(capacity);
+            bytes.extend_from_slice(if kept.bytes.is_empty() { &self.bytes } else { &kept.bytes });
+            (kept.bytes, kept.is_copy) = (bytes, true);
+            self.bytes = Bytes::new();
+        }
+        Ok(())
+    }
+
+    /// Twice what there was, but no more than the message has.
+    fn capacity(&self, needed: usize) -> usize {
+        let before = self.kept.as_ref().map_or(0, |kept| kept.bytes.capacity());
+        let doubled = needed.max(2 * before).max(MIN_KEPT);
+        let whole = self.header().map_or(usize::MAX, |(_, length)| length.saturating_add(HEADER));
+        doubled.min(whole.max(needed))
+    }
+
+    /// What was kept is all there is for now.
+    fn settle(&mut self) {
+        if let Some(kept) = &mut self.kept
+            && !kept.bytes.is_empty()
+        {
+            self.bytes = std::mem::take(&mut kept.bytes).freeze();
+        }
+    }
+
+    /// Whether the message is compressed, and its length.
+    fn header(&self) -> Option<(bool, usize)> {
+        let (&[flag, a, b, c, d], _) = self.all().split_first_chunk::<HEADER>()?;
+        Some((flag != 0, usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX)))
     }
 
     /// The length of the first message, once it is whole.
     fn message_length(&self) -> Result<Option<usize>, Refused> {
-        if self.bytes < HEADER {
-            return Ok(None);
+        match self.header() {
+            Some((true, _)) => Err(Refused::Compressed),
+            Some((_, length)) if length > MAX_MESSAGE_BYTES => Err(Refused::TooLong(length)),
+            Some((_, length)) => Ok((self.all().len() >= HEADER + length).then_some(length)),
+            None => Ok(None),
         }
-        let mut header = self.copy(0, HEADER);
-        if header.get_u8() != 0 {
-            return Err(Refused::Compressed);
-        }
-        let length = usize::try_from(header.get_u32()).unwrap_or(usize::MAX);
-        if length > MAX_MESSAGE_BYTES {
-            return Err(Refused::TooLong(length));
-        }
-        Ok((self.bytes >= HEADER + length).then_some(length))
     }
+}
 
-    /// So many bytes from a place; they are there.
-    fn copy(&self, from: usize, length: usize) -> Bytes {
-        let data = || self.frames.iter().filter_map(|frame| frame.as_ref().ok()?.data_ref());
-        // Nearly always all of it came at once.
-        if let Some(whole) = data().next().filter(|first| first.len() >= from + length) {
-            return whole.slice(from..from + length);
+fn headers_take(headers: &HeaderMap) -> usize {
+    let texts = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
+    headers.len() * HEADER_ENTRY + texts.sum::<usize>()
+}
+
+/// How much has come of the message at hand.
+#[derive(Debug, Default)]
+struct Framing {
+    /// With what stands before it; 0 between messages.
+    come: usize,
+    /// Its length, as far as that is known.
+    length: usize,
+}
+
+impl Framing {
+    fn push(&mut self, mut bytes: &[u8]) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.come < HEADER {
+                // The first byte says something else.
+                self.length =
+                    if self.come == 0 { 0 } else { self.length << 8 | usize::from(first) };
+                self.come += 1;
+                bytes = rest;
+            } else {
+                let part = bytes.len().min(self.length + HEADER - self.come);
+                self.come += part;
+                bytes = bytes.get(part..).unwrap_or_default();
+            }
+            if self.come >= HEADER && self.come == self.length + HEADER {
+                self.come = 0;
+            }
         }
-        let mut copied = BytesMut::with_capacity(length);
-        let mut skip = from;
-        for piece in data() {
-            let start = skip.min(piece.len());
-            skip -= start;
-            let take = (piece.len() - start).min(length - copied.len());
-            copied.extend_from_slice(piece.get(start..start + take).unwrap_or_default());
-        }
-        copied.freeze()
+    }
+}
+
+/// A stream of messages that is counted while it goes on.
+struct Counted {
+    framing: Framing,
+    held: Held,
+}
+
+impl Counted {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Exceeded> {
+        self.framing.push(bytes);
+        self.held.set(self.framing.come)
     }
 }
 
 /// A body of which a part was read already.
 struct Replayed<B> {
-    taken: VecDeque<Piece>,
+    taken: Bytes,
+    /// What that is, where it was kept.
+    held: Option<Held>,
+    last: Option<Piece>,
+    stream: Option<Counted>,
     rest: B,
+}
+
+impl<B> Replayed<B> {
+    /// The next piece of what was taken.
+    fn take(&mut self) -> Bytes {
+        if self.held.is_none() {
+            return std::mem::take(&mut self.taken);
+        }
+        let piece = Bytes::copy_from_slice(&self.taken.split_to(PIECE.min(self.taken.len())));
+        if self.taken.is_empty() {
+            (self.taken, self.held) = (Bytes::new(), None);
+        }
+        piece
+    }
+
+    fn counted(&mut self, piece: Piece) -> Piece {
+        if let (Some(stream), Ok(frame)) = (&mut self.stream, &piece)
+            && let Some(data) = frame.data_ref()
+            && let Err(exceeded) = stream.push(data)
+        {
+            return Err(reply::status(&exceeded));
+        }
+        piece
+    }
 }
 
 impl<B: Arriving> http_body::Body for Replayed<B> {
@@ -178,112 +398,30 @@ impl<B: Arriving> http_body::Body for Replayed<B> {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Piece>> {
-        match self.taken.pop_front() {
-            Some(frame) => Poll::Ready(Some(frame)),
-            None => Pin::new(&mut self.rest).poll_frame(context).map_err(failed),
+        let this = &mut *self;
+        if !this.taken.is_empty() {
+            let piece = Ok(Frame::data(this.take()));
+            return Poll::Ready(Some(this.counted(piece)));
         }
+        if let Some(last) = this.last.take() {
+            return Poll::Ready(Some(last));
+        }
+        let next = std::task::ready!(Pin::new(&mut this.rest).poll_frame(context));
+        Poll::Ready(next.map(|piece| this.counted(piece.map_err(failed))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.taken.is_empty() && self.rest.is_end_stream()
+        self.taken.is_empty() && self.last.is_none() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         // What was taken is counted by nobody any more: only that there is more can be said.
-        if self.taken.is_empty() { self.rest.size_hint() } else { SizeHint::default() }
+        match self.taken.is_empty() && self.last.is_none() {
+            true => self.rest.size_hint(),
+            false => SizeHint::default(),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::{StreamExt as _, stream};
-    use http_body::Body as _;
-    use http_body_util::{BodyExt, StreamBody};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn frame(message: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-        [&[0], length.as_slice(), message].concat()
-    }
-
-    /// A body whose bytes come in pieces of a size.
-    fn body(bytes: &[u8], piece: usize) -> Body {
-        let pieces: Vec<_> = bytes
-            .chunks(piece)
-            .map(|piece| Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(piece))))
-            .collect();
-        Body::new(StreamBody::new(stream::iter(pieces)))
-    }
-
-    async fn read(bytes: &[u8], piece: usize) -> (Option<Vec<u8>>, Vec<u8>) {
-        let begun = Begun::of(body(bytes, piece)).await.unwrap();
-        let message = begun.message().map(|message| message.to_vec());
-        (message, begun.into_body().collect().await.unwrap().to_bytes().to_vec())
-    }
-
-    fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
-    }
-
-    proptest! {
-        #[test]
-        fn the_first_message_is_read_and_all_goes_on_however_it_comes(
-            first in proptest::collection::vec(any::<u8>(), 0..40),
-            second in proptest::collection::vec(any::<u8>(), 0..40),
-            piece in 1_usize..50,
-        ) {
-            let bytes = [frame(&first), frame(&second)].concat();
-            let (message, all) = runtime().block_on(read(&bytes, piece));
-            prop_assert_eq!(message, Some(first));
-            prop_assert_eq!(all, bytes);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_that_ends_too_early_has_no_message_and_goes_on_as_it_came() {
-        for bytes in [&[][..], &[0, 0], &[0, 0, 0, 0, 9, 1]] {
-            assert_eq!(read(bytes, 1).await, (None, bytes.to_vec()));
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_compressed_or_too_long_is_refused_before_it_is_read() {
-        let refusal = async |bytes: &[u8]| Begun::of(body(bytes, 2)).await.err();
-        assert_eq!(refusal(&[1, 0, 0, 0, 0]).await, Some(Refused::Compressed));
-        assert_eq!(
-            refusal(&[0, 0xff, 0xff, 0xff, 0xff]).await,
-            Some(Refused::TooLong(0xffff_ffff))
-        );
-    }
-
-    /// A body with frames that are there, and then nothing, for ever.
-    fn dripping(frames: &[&'static [u8]]) -> Body {
-        let frames: Vec<_> = frames
-            .iter()
-            .map(|frame| Ok::<_, Status>(Frame::data(Bytes::from_static(frame))))
-            .collect();
-        Body::new(StreamBody::new(stream::iter(frames).chain(stream::pending())))
-    }
-
-    #[tokio::test]
-    async fn a_first_message_that_does_not_come_ends_the_request() {
-        let late: [&[&'static [u8]]; 3] = [&[], &[b"\0\0\0"], &[b"\0\0\0\0\x02", b"x"]];
-        for frames in late {
-            let begun = Begun::within(Duration::from_millis(1), dripping(frames)).await;
-            assert_eq!(begun.err(), Some(Refused::Slow), "{frames:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_stream_may_be_silent_after_its_first_message() {
-        let frames: [&'static [u8]; 2] = [b"\0\0\0\0\x02x", b"y"];
-        let begun = Begun::within(Duration::ZERO, dripping(&frames)).await.unwrap();
-        assert_eq!(begun.message().unwrap(), "xy");
-        let mut silent = begun.into_body();
-        assert!(silent.frame().await.unwrap().is_ok() && silent.frame().await.unwrap().is_ok());
-        let mut context = Context::from_waker(std::task::Waker::noop());
-        assert!(Pin::new(&mut silent).poll_frame(&mut context).is_pending());
-    }
-}
+mod tests;

@@ -253,6 +253,32 @@ async fn who_may_not_is_told_before_the_message_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_request_of_one_message_reaches_its_service_once_it_has_ended_and_with_nothing_more() {
+    use futures_util::{FutureExt as _, StreamExt as _, stream};
+    let fixture = Fixture::new("");
+    let ask = |messages: &'static [u8], ends: bool| {
+        let data = stream::iter([Ok::<_, Status>(http_body::Frame::data(messages.into()))]);
+        let rest = match ends {
+            true => stream::empty().left_stream(),
+            false => stream::pending().right_stream(),
+        };
+        let body = http_body_util::StreamBody::new(data.chain(rest));
+        // Everybody may ask that.
+        let request = Request::post("/aurae.auth.v0.AuthService/WhoAmI").body(body).unwrap();
+        let who = Principal::named(Form::Spiffe, "spiffe://aurae.local/user/nobody").unwrap();
+        let answer =
+            fixture.gate.admit(who, "a test".into(), None, None).0.answer(request).now_or_never();
+        answer.map(|response| Status::from_header_map(response.headers()).unwrap().code())
+    };
+    assert_eq!(ask(&[0; 5], false), None);
+    assert_eq!(ask(&[0; 10], true), Some(Code::Unimplemented));
+    assert_eq!(ask(b"\0\0\0\0\0\0\0\x10", false), Some(Code::Unimplemented));
+    assert!(fixture.taken().is_empty());
+    assert_eq!(ask(&[0; 5], true), Some(Code::Ok));
+    assert_eq!(fixture.taken().len(), 1);
+}
+
+#[tokio::test]
 async fn new_policies_hold_for_the_next_request_of_an_open_connection() {
     let fixture = Fixture::new("permit (principal in Role::\"admin\", action, resource);");
     let path = "/aurae.node.v0.NodeService/Info";

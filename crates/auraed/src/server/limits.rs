@@ -33,13 +33,25 @@ pub const RESERVED_STREAMS: u32 = 64;
 pub const STREAM_WINDOW: u32 = 64 << 10;
 /// All that HTTP/2 allows: each stream is bounded by its own window.
 pub const CONNECTION_WINDOW: u32 = i32::MAX.unsigned_abs();
-/// What a client may send on one stream before a service reads it.
+/// What a client may send on one stream before it is read.
 pub const CLIENT_STREAM_WINDOW: u32 = 256 << 10;
-/// What a client may send on all streams of a connection before services read it: this much is the
-/// memory that one connection can fill, and the most that is on its way on a long line.
+/// What a client may send on all streams of a connection before it is read: the most that is on its way on a
+/// long line. It does not bound memory: what is read makes room for more, and a message is read before it is
+/// whole. [`MAX_REQUEST_BYTES_PER_PRINCIPAL`] bounds that.
 pub const CLIENT_CONNECTION_WINDOW: u32 = 512 << 10;
 /// The bytes of a request message: the default of gRPC implementations, and far above any request.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+/// What the requests of one principal may hold that were read in part: messages that are not whole yet, and those
+/// that nobody has used. Eight of the longest at once, with the five bytes before each; a request that came in one
+/// piece holds nothing. One more is refused with RESOURCE_EXHAUSTED.
+pub const MAX_REQUEST_BYTES_PER_PRINCIPAL: usize = 8 * (MAX_MESSAGE_BYTES + 5);
+/// The same of all principals together: what four may hold, and what a node of 1 GiB can spare.
+pub const MAX_REQUEST_BYTES: usize = 4 * MAX_REQUEST_BYTES_PER_PRINCIPAL;
+/// The same of one connection of an executable to the daemon of its own zone, of which there are 64: it may ask
+/// for names only, and the daemon of a zone is meant to have a few hundred kilobytes.
+pub const MAX_REQUEST_BYTES_INSIDE: usize = 64 << 10;
+/// Requests at once on such a connection: of all of them together a thousand, each of some kilobytes.
+pub const MAX_STREAMS_INSIDE: u32 = 16;
 /// The bytes of a request's headers, and so (with the size of a frame) how many CONTINUATION frames there
 /// may be. Larger ones are refused with 431; many more end the connection.
 pub const MAX_HEADER_BYTES: u32 = 16 << 10;

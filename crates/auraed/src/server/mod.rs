@@ -100,7 +100,11 @@ pub async fn serve_inside(
     let peer = principal.name().to_owned();
     let service = Gate::new(route, shutdown, Audit::none()).admit(principal, peer, None, None);
     let started = Started::default();
-    let connection = http(started.clone()).serve_connection(TokioIo::new(stream), service);
+    let mut http = http(started.clone());
+    http.max_concurrent_streams(MAX_STREAMS_INSIDE)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW);
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = started.with(connection).await {
         tracing::debug!(error = crate::reply::text(&error), "an executable's connection is lost");
     }

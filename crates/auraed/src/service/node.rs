@@ -179,6 +179,7 @@ fn audit_log(standing: Standing) -> AuditLog {
         omitted: standing.omitted,
         file: file.to_string_lossy().into_owned(),
         required: standing.required,
+        rotated_bytes: standing.rotated,
     }
 }
 

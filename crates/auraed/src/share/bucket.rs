@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the bucket holds: so much may come at once after a pause.
+/// What a bucket holds, unless told otherwise: so much may come at once after a pause.
 const BURST: Duration = Duration::from_secs(1);
 
 /// A bucket of tokens that come at a steady rate. It is full at the start.
@@ -12,6 +12,8 @@ pub struct Bucket {
     origin: Instant,
     /// The nanoseconds in which one token comes.
     interval: u64,
+    /// Those in which it fills.
+    burst: u64,
     /// When, in nanoseconds since the origin, it is full again.
     full_at: AtomicU64,
 }
@@ -20,8 +22,16 @@ impl Bucket {
     /// A bucket of `per_second` tokens, at least one, which come in a second.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        let interval = nanos(Duration::from_secs(1)) / u64::from(per_second.max(1));
-        Self { origin: Instant::now(), interval: interval.max(1), full_at: AtomicU64::new(0) }
+        let interval = (nanos(Duration::from_secs(1)) / u64::from(per_second.max(1))).max(1);
+        let (origin, burst, full_at) = (Instant::now(), nanos(BURST), AtomicU64::new(0));
+        Self { origin, interval, burst, full_at }
+    }
+
+    /// A bucket of `burst` tokens, at least one, of which `per_second` come in a second.
+    #[must_use]
+    pub fn with_burst(per_second: u32, burst: u32) -> Self {
+        let bucket = Self::new(per_second);
+        Self { burst: bucket.interval.saturating_mul(u64::from(burst.max(1))), ..bucket }
     }
 
     /// Takes a token.
@@ -30,7 +40,7 @@ impl Bucket {
     /// There is none; so long it takes until there is one.
     pub fn take(&self, now: Instant) -> Result<(), Duration> {
         let now = nanos(now.saturating_duration_since(self.origin));
-        let latest = now.saturating_add(nanos(BURST));
+        let latest = now.saturating_add(self.burst);
         self.full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
                 let after = full_at.max(now).saturating_add(self.interval);
@@ -72,6 +82,18 @@ mod tests {
         assert_eq!(bucket.take(later), Ok(()));
         assert_eq!(bucket.take(later), Err(Duration::from_millis(50)));
         assert!(bucket.is_full(start + Duration::from_millis(1100)));
+    }
+
+    #[test]
+    fn a_bucket_may_hold_more_than_comes_in_a_second() {
+        let bucket = Bucket::with_burst(10, 100);
+        let start = bucket.origin;
+        assert!((0..100).all(|_| bucket.take(start).is_ok()));
+        assert_eq!(bucket.take(start), Err(Duration::from_millis(100)));
+        let later = start + Duration::from_secs(5);
+        assert!((0..50).all(|_| bucket.take(later).is_ok()));
+        assert!(bucket.take(later).is_err() && !bucket.is_full(later));
+        assert!(bucket.is_full(later + Duration::from_secs(10)));
     }
 
     proptest! {

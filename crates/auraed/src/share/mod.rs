@@ -1,20 +1,23 @@
-//! What one principal may take of the daemon: connections, calls, calls a second, and turns.
+//! What one principal may take of the daemon: connections, calls, calls a second, memory for what it sends,
+//! and turns.
 //!
 //! ```text
 //! handshake done ─ admit ─▶ Guest ── its connection, with its calls, runs in the share's lane
 //! call           ─ enter ─▶ Call     or RESOURCE_EXHAUSTED
 //! ```
 //!
-//! A share is there while somebody uses it, and until its bucket is full again: who connects anew does not
+//! A share is there while somebody uses it, and until its buckets are full again: who connects anew does not
 //! get a new one.
 
 mod bucket;
 mod calls;
 mod lane;
+mod memory;
 
 pub use bucket::Bucket;
 pub use calls::{Started, WithCalls};
 pub use lane::{InLane, Lane};
+pub use memory::{Held, Memory};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +26,12 @@ use std::time::{Duration, Instant};
 
 use aurae_authz::Principal;
 
-use crate::server::{MAX_CALLS_PER_PRINCIPAL, MAX_CONNECTIONS_PER_PRINCIPAL};
+use crate::audit::Tally;
+use crate::server::{
+    MAX_CALLS_PER_PRINCIPAL, MAX_CONNECTIONS_PER_PRINCIPAL, MAX_REQUEST_BYTES,
+    MAX_REQUEST_BYTES_PER_PRINCIPAL,
+};
+use memory::Account;
 
 /// Shares are looked through when there are twice as many as were left the last time, and at least this
 /// many.
@@ -50,6 +58,12 @@ pub enum Exceeded {
         /// When one more is taken.
         pause: Duration,
     },
+    /// Too much of what it sends is not whole yet.
+    #[error("requests of yours that are not whole yet have {0} bytes already; send fewer at once")]
+    Memory(usize),
+    /// Too much of what all send is not whole yet.
+    #[error("requests of all callers that are not whole yet have {0} bytes already; try again")]
+    AllMemory(usize),
 }
 
 impl Exceeded {
@@ -59,7 +73,7 @@ impl Exceeded {
         /// A call ends, or does not; asking more often would not help.
         const CALLS: Duration = Duration::from_secs(1);
         match self {
-            Self::Calls => CALLS,
+            Self::Calls | Self::Memory(_) | Self::AllMemory(_) => CALLS,
             // In whole milliseconds, and not before.
             Self::Rate { pause, .. } => *pause + Duration::from_millis(1),
         }
@@ -72,6 +86,8 @@ pub struct Shares {
     table: Arc<Mutex<Table>>,
     places: usize,
     per_second: u32,
+    /// What the requests of all may hold.
+    memory: Arc<Account>,
 }
 
 #[derive(Debug)]
@@ -88,6 +104,8 @@ struct Share {
     calls: AtomicUsize,
     per_second: u32,
     bucket: Bucket,
+    memory: Memory,
+    tally: Arc<Tally>,
 }
 
 impl Shares {
@@ -95,7 +113,8 @@ impl Shares {
     #[must_use]
     pub fn new(places: usize, per_second: u32) -> Self {
         let table = Table { of: HashMap::new(), sweep_at: SWEEP };
-        Self { table: Arc::new(Mutex::new(table)), places, per_second }
+        let memory = Account::new(MAX_REQUEST_BYTES);
+        Self { table: Arc::new(Mutex::new(table)), places, per_second, memory }
     }
 
     /// One more connection of a principal.
@@ -112,6 +131,8 @@ impl Shares {
                 calls: AtomicUsize::new(0),
                 per_second: self.per_second,
                 bucket: Bucket::new(self.per_second),
+                memory: Memory::of(MAX_REQUEST_BYTES_PER_PRINCIPAL, &self.memory),
+                tally: Arc::default(),
             })
         });
         match add(&share.connections, MAX_CONNECTIONS_PER_PRINCIPAL) {
@@ -127,7 +148,8 @@ impl Table {
             return;
         }
         let now = Instant::now();
-        self.of.retain(|_, share| Arc::strong_count(share) > 1 || !share.bucket.is_full(now));
+        let is_idle = |share: &Share| share.bucket.is_full(now) && share.tally.is_idle(now);
+        self.of.retain(|_, share| Arc::strong_count(share) > 1 || !is_idle(share));
         self.sweep_at = SWEEP.max(2 * self.of.len());
     }
 }
@@ -155,6 +177,18 @@ impl Guest {
     #[must_use]
     pub fn lane(&self) -> &Lane {
         &self.share.lane
+    }
+
+    /// What the principal's requests may hold.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.share.memory
+    }
+
+    /// What the principal fills of the audit log.
+    #[must_use]
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.share.tally
     }
 
     /// Counts a call, until what is answered is dropped.

@@ -1,10 +1,16 @@
 //! Clients that mean harm: each attack ends its own connection, and the daemon goes on.
 
+use futures_util::stream::{self, FuturesUnordered, StreamExt as _};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream as ClientStream;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::client::GrpcService;
 
 use super::*;
 use crate::audit;
@@ -171,6 +177,131 @@ async fn data_without_data_ends_the_connection() {
         raw.until_the_end(|| frame(DATA, 0, 1, &[]).repeat(1000)).await
     })
     .await;
+}
+
+const START: &str = "/aurae.cells.v0.CellService/Start";
+const WHO_AM_I: &str = "/aurae.auth.v0.AuthService/WhoAmI";
+const POWER_OFF: &str = "/aurae.node.v0.NodeService/PowerOff";
+
+/// A client without a role.
+async fn mallory(fixture: &Fixture) -> Client {
+    let mallory = fixture.pki.client("mallory", |params| {
+        let id = "spiffe://aurae.local/user/mallory".try_into().unwrap();
+        params.subject_alt_names = vec![SanType::URI(id)];
+    });
+    fixture.connect(mallory).await
+}
+
+/// The answer to a request that begins like this, and does not go on.
+async fn half(client: &Client, path: &str, bytes: &[u8]) -> Status {
+    let pieces: Vec<_> = bytes
+        .chunks(16 << 10)
+        .map(|piece| Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(piece))))
+        .collect();
+    let body = Body::new(StreamBody::new(stream::iter(pieces).chain(stream::pending())));
+    let request = http::Request::post(path).header("content-type", "application/grpc");
+    let request = request.header("te", "trailers").body(body).unwrap();
+    let mut channel = client.channel();
+    std::future::poll_fn(|context| GrpcService::<Body>::poll_ready(&mut channel, context))
+        .await
+        .unwrap();
+    let response = GrpcService::<Body>::call(&mut channel, request).await.unwrap();
+    Status::from_header_map(response.headers()).unwrap()
+}
+
+#[tokio::test]
+async fn messages_that_do_not_get_whole_hold_a_bounded_part_of_memory() {
+    let fixture = Fixture::start();
+    let client = fixture.client().await;
+    let alice = Principal::named(Form::Spiffe, pki::ALICE).unwrap();
+    let guest = fixture.server.shares.admit(&alice).unwrap();
+    // All but the last byte.
+    let mut message = vec![0; 5 + MAX_MESSAGE_BYTES - 1];
+    message[1..5].copy_from_slice(&u32::try_from(MAX_MESSAGE_BYTES).unwrap().to_be_bytes());
+    let mut open: FuturesUnordered<_> = (0..12).map(|_| half(&client, START, &message)).collect();
+    let refused = tokio::time::timeout(PATIENCE, open.next()).await.expect("all is kept").unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().starts_with("requests of yours that are not whole yet have"));
+    let held = guest.memory().held();
+    assert!(held > 0 && held <= MAX_REQUEST_BYTES_PER_PRINCIPAL, "{held}");
+    // What comes at once needs nothing of it.
+    client.unary(DISCOVER, Bytes::new(), MetadataMap::new(), None).await.unwrap();
+    drop(open);
+    drop(client);
+    let given_back = async {
+        while guest.memory().held() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, given_back).await.expect("memory is held for nobody");
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_what_no_rule_could_allow() {
+    let fixture = Fixture::start();
+    let mallory = mallory(&fixture).await;
+    let refused = half(&mallory, START, b"\0\0\0\0\x09x");
+    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it is waited for");
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+    assert!(refused.message().contains("may not call cells.Start on anything"), "{refused}");
+    let record = fixture.recorded(|entry| is_for(entry, "/Start")).await;
+    assert_eq!((record.decision, record.code), (Decision::Denied, Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn who_has_no_role_cannot_push_out_what_others_did() {
+    const CALLS: usize = 1500;
+    let fixture = Fixture::start();
+    let alice = fixture.client().await;
+    alice.unary(DISCOVER, Bytes::new(), MetadataMap::new(), None).await.unwrap();
+    let mallory = mallory(&fixture).await;
+    let mut unanswered = 0;
+    for number in 0..CALLS {
+        let path = [WHO_AM_I, POWER_OFF][number % 2];
+        let answer = mallory.unary(path, Bytes::new(), MetadataMap::new(), None).await;
+        match answer.map_err(|status| (status.code(), status)) {
+            Ok(_) => assert_eq!(path, WHO_AM_I),
+            Err((Code::PermissionDenied, _)) => assert_eq!(path, POWER_OFF),
+            Err((code, status)) => {
+                assert_eq!(code, Code::ResourceExhausted, "{status}");
+                assert!(status.metadata().get("grpc-retry-pushback-ms").is_some());
+                unanswered += 1;
+            }
+        }
+    }
+    assert!(unanswered > 0, "all was recorded");
+    let records = audit::all(&fixture.audit).await;
+    assert!(is_for(&records[0], "/Discover"), "{:?}", records[0]);
+    assert_eq!(records.len() - 1 + unanswered, CALLS);
+    let info = NodeServiceClient::new(alice.channel()).info(InfoRequest {}).await.unwrap();
+    assert_eq!(info.into_inner().audit.unwrap().omitted, unanswered as u64);
+}
+
+#[tokio::test]
+async fn what_changes_something_is_recorded_before_it_is_done_where_it_must_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("audit.log");
+    let settings =
+        audit::Settings { file: Some(file.clone()), required: true, ..Default::default() };
+    let log = Audit::start(&settings, &Health::default()).unwrap();
+    let fixture = Fixture::bounded(log, REQUESTS_PER_SECOND);
+    let client = fixture.client().await;
+    let call = async |path| client.unary(path, Bytes::new(), MetadataMap::new(), None).await;
+    call(DISCOVER).await.unwrap();
+    assert_eq!(call(POWER_OFF).await.unwrap_err().code(), Code::FailedPrecondition);
+    fixture.recorded(|entry| is_for(entry, "/PowerOff")).await;
+    fixture.audit.flush(PATIENCE).await;
+    let written = std::fs::read_to_string(&file).unwrap();
+    let lines: Vec<serde_json::Value> =
+        written.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (line["request_id"].as_u64(), line["begun"].as_bool(), line["status"].as_i64()))
+        .collect();
+    let failed = i64::from(i32::from(Code::FailedPrecondition));
+    let expected =
+        [(Some(0), None, Some(0)), (Some(1), Some(true), None), (Some(1), None, Some(failed))];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

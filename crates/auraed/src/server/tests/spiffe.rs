@@ -1,6 +1,6 @@
 //! A node whose identity is from a Workload API: a server of it here gives short-lived ones.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
