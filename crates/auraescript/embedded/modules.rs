@@ -86,11 +86,6 @@ const MODULES: &[Embedded] = &[
         code: include_str!("modules/sdk.js"),
     },
     Embedded {
-        name: "aurae:sdk-5ZVPSFLQ",
-        alias: None,
-        code: include_str!("modules/sdk-5ZVPSFLQ.js"),
-    },
-    Embedded {
         name: "aurae:sdk-EEAAIGUQ",
         alias: None,
         code: include_str!("modules/sdk-EEAAIGUQ.js"),
@@ -114,5 +109,10 @@ const MODULES: &[Embedded] = &[
         name: "aurae:sdk-VC2YXZT3",
         alias: None,
         code: include_str!("modules/sdk-VC2YXZT3.js"),
+    },
+    Embedded {
+        name: "aurae:sdk-XNJBTJW7",
+        alias: None,
+        code: include_str!("modules/sdk-XNJBTJW7.js"),
     },
 ];

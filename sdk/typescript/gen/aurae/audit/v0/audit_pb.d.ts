@@ -183,7 +183,8 @@ export declare type Record = Message<"aurae.audit.v0.Record"> & {
   reason: string;
 
   /**
-   * So many refused connections before this one have no record: more came than are recorded.
+   * So many before this one have no record, since more came than are recorded: of a call, calls of its
+   * principal that were refused or only asked about the caller; of a refused connection, other such ones.
    *
    * @generated from field: uint64 omitted = 14;
    */
@@ -217,7 +218,8 @@ export enum Decision {
   ALLOWED = 1,
 
   /**
-   * It was not, or it was turned away before that was decided: a limit, or a refused connection.
+   * It was not, or it was turned away, or the caller went away, before that was decided: a limit, or a
+   * refused connection.
    *
    * @generated from enum value: DECISION_DENIED = 2;
    */

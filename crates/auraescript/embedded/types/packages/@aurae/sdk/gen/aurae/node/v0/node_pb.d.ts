@@ -188,7 +188,8 @@ export declare type AuditLog = Message<"aurae.node.v0.AuditLog"> & {
   lost: bigint;
 
   /**
-   * How many refused connections have no record: more came than are recorded.
+   * How many refused connections, and calls that were refused or only asked about the caller, have no
+   * record: more came than are recorded.
    *
    * @generated from field: uint64 omitted = 3;
    */
@@ -207,6 +208,14 @@ export declare type AuditLog = Message<"aurae.node.v0.AuditLog"> & {
    * @generated from field: bool required = 5;
    */
   required: boolean;
+
+  /**
+   * So many bytes of old records went with the oldest file, to make room for new ones. 0 where there is no
+   * file.
+   *
+   * @generated from field: uint64 rotated_bytes = 6;
+   */
+  rotatedBytes: bigint;
 };
 
 /**
