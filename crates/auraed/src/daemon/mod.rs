@@ -69,6 +69,8 @@ use workload_api::Identities;
 
 /// The phase that is degraded where policies are wrong.
 const POLICY: &str = "policy";
+/// The phase that is degraded where a revocation list has expired.
+const REVOCATION: &str = "revocation";
 /// The pauses between attempts to open the API of an init: they double from the first to the last.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -394,16 +396,19 @@ impl Daemon {
         reloader.add(POLICY, vec![directory], Box::new(reload));
         if let Some(Doors { tls, .. }) = doors {
             let (reloaded, status) = (tls.clone(), self.status.clone());
-            status.set_certificate_expiry(tls.expiry());
+            look_at_expiry(tls, &status);
             tls.warn_of_expiry();
             let reload = move || {
                 let outcome = reloaded.reload().map_err(|error| reply::text(&error));
-                status.set_certificate_expiry(reloaded.expiry());
+                look_at_expiry(&reloaded, &status);
                 outcome
             };
             reloader.add(CERTIFICATES, tls.files().paths(), Box::new(reload));
-            let looked_at = tls.clone();
-            reloader.look(move || looked_at.warn_of_expiry());
+            let (looked_at, status) = (tls.clone(), self.status.clone());
+            reloader.look(move || {
+                looked_at.warn_of_expiry();
+                look_at_expiry(&looked_at, &status);
+            });
         }
         reloader
     }
@@ -418,6 +423,13 @@ impl Daemon {
         };
         Ok(vec![default.parse()?])
     }
+}
+
+/// Has the node tell until when its certificate is valid, and which revocation lists are not any more.
+fn look_at_expiry(tls: &Tls, status: &Status) {
+    status.set_certificate_expiry(tls.expiry());
+    status.recover(REVOCATION);
+    tls.expired_lists().into_iter().for_each(|list| status.degrade(REVOCATION, list));
 }
 
 fn serve(server: &Server, doors: Doors) -> JoinSet<(Address, Listener)> {

@@ -2,6 +2,7 @@
 //! the daemon's interface.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aurae_authz::{Permit, Policies, Principal};
 use aurae_model::CellPath;
@@ -17,6 +18,9 @@ use crate::reply;
 use crate::server::MAX_REQUEST_BYTES_PER_PRINCIPAL;
 use crate::share::Memory;
 
+/// How long a message may take: a machine that stands still for a minute is no client that is slow.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
 /// The first message of a body, and the body as it came.
 ///
 /// # Errors
@@ -24,7 +28,7 @@ use crate::share::Memory;
 pub async fn first_message(body: Body) -> Result<(Option<Bytes>, Body), Refused> {
     let memory = Memory::new(MAX_REQUEST_BYTES_PER_PRINCIPAL);
     let headers = HeaderMap::new();
-    let mut begun = Begun::new(&headers, body, &memory);
+    let mut begun = Begun::new(&headers, body, &memory).within(PATIENCE);
     begun.first(|| Ok(())).await?;
     Ok((begun.message(), begun.into_stream()))
 }

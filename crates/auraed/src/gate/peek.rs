@@ -80,6 +80,12 @@ impl<'a, B: Arriving> Begun<'a, B> {
         Self { taken: Taken::new(headers, memory), length: None, patience, rest: body }
     }
 
+    /// The same with another time.
+    pub(super) fn within(mut self, limit: Duration) -> Self {
+        self.patience.limit = limit;
+        self
+    }
+
     /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_wait` where there is a part of it
     /// to keep.
     pub(super) async fn first(

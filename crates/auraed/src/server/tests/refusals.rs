@@ -111,9 +111,15 @@ async fn a_list_that_has_expired_keeps_out_its_own_authoritys_clients_alone() {
     let bob = other.identity("bob", fixture.pki.path("ca.crt"));
     let error = fixture.discover(bob).await.unwrap_err();
     assert!(error.contains("spiffe://example.org/user/bob may not call"), "{error}");
+    let told = fixture.tls.expired_lists();
+    assert!(
+        matches!(told.as_slice(), [only] if only.contains("crl.pem expired 3 hours ago")),
+        "{told:?}"
+    );
     // The next one is taken up as any other change.
     fs::write(fixture.pki.path("crl.pem"), fixture.pki.revoke(&[], Duration::days(1))).unwrap();
     fixture.tls.reload().unwrap();
+    assert_eq!(fixture.tls.expired_lists(), Vec::<String>::new());
     fixture.discover(alice).await.unwrap();
 }
 

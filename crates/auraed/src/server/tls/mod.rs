@@ -168,6 +168,21 @@ impl Tls {
         self.subscribe().seen(principal)
     }
 
+    /// The revocation lists that have expired, and what that means: each keeps out all clients of its authority.
+    #[must_use]
+    pub fn expired_lists(&self) -> Vec<String> {
+        let (credentials, now) = (Arc::clone(&self.current.borrow()), now());
+        let expired = credentials.trust.lists.iter().filter(|list| list.until <= now);
+        let told = expired.map(|list| {
+            let (path, ago) = (list.path.display(), relative(list.until, now));
+            format!(
+                "the revocation list {path} expired {ago}: all clients of {} are refused until there is another (aer pki revoke)",
+                list.issuer
+            )
+        });
+        told.collect()
+    }
+
     pub(super) fn subscribe(&self) -> Watched {
         Watched(self.current.subscribe())
     }
