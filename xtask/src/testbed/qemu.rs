@@ -258,7 +258,7 @@ mod tests {
     fn the_command_line_says_what_the_machine_is() {
         let shown = tools::shown(&spec().command());
         for part in [
-            "-M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 512",
+            "-M q35 -cpu max -accel tcg,thread=multi -smp 2 -m 512",
             "hostfwd=tcp:127.0.0.1:0-:8080",
             "-kernel /kernel -initrd /initrd",
             "panic=-1 quiet edd=off aurae.hostname=web",
@@ -266,6 +266,13 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part} is missing in: {shown}");
         }
+    }
+
+    #[test]
+    fn instructions_are_counted_one_after_the_other() {
+        let spec = Spec { accel: Accel::Counting, ..spec() };
+        let shown = tools::shown(&spec.command());
+        assert!(shown.contains("-accel tcg,thread=single -icount shift=0"), "{shown}");
     }
 
     #[test]
