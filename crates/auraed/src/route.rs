@@ -10,6 +10,7 @@
 //! go through. The principal goes with it; a zone believes it, as nobody but its parent can tell it.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use aurae_authz::{Permit, Principal};
@@ -149,10 +150,14 @@ async fn pass_on(
         }
     }
     *request.uri_mut() = inside(request.uri());
-    let request = request.map(|body| Body::new(WithoutEmptyFrames(body)));
+    let failed = Failed::default();
+    let request =
+        request.map(|body| Body::new(WithoutEmptyFrames { body, failed: failed.clone() }));
     match send(zone.connection(), request).await {
-        Ok(response) => response.map(|body| Body::new(PassedOn { body, zone, room: Some(room) })),
-        Err(error) => reply::status(&lost(&zone, &error)).into_http(),
+        Ok(response) => {
+            response.map(|body| Body::new(PassedOn { body, zone, failed, room: Some(room) }))
+        }
+        Err(error) => failed.or_lost(&zone, &error).into_http(),
     }
 }
 
@@ -176,9 +181,23 @@ fn lost(zone: &Zone, error: &hyper::Error) -> ZoneLost {
     ZoneLost { cell: zone.path(), reason: reply::text(error) }
 }
 
+/// What went wrong with a request on its way through, which ends its stream. Clones are the same.
+#[derive(Clone, Default)]
+struct Failed(Arc<OnceLock<Status>>);
+
+impl Failed {
+    /// That, or else the zone is lost.
+    fn or_lost(&self, zone: &Zone, error: &hyper::Error) -> Status {
+        self.0.get().cloned().unwrap_or_else(|| reply::status(&lost(zone, error)))
+    }
+}
+
 /// A request's body on its way through. An empty frame says nothing, and HTTP/2 implementations end a
 /// connection on which there are many: a caller could end the one that all share.
-struct WithoutEmptyFrames(Body);
+struct WithoutEmptyFrames {
+    body: Body,
+    failed: Failed,
+}
 
 impl hyper::body::Body for WithoutEmptyFrames {
     type Data = Bytes;
@@ -189,7 +208,10 @@ impl hyper::body::Body for WithoutEmptyFrames {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
-            let frame = std::task::ready!(Pin::new(&mut self.0).poll_frame(context));
+            let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+            if let Some(Err(status)) = &frame {
+                let _ = self.failed.0.set(status.clone());
+            }
             let is_empty = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
             if !matches!(&frame, Some(Ok(frame)) if is_empty(frame)) {
                 return Poll::Ready(frame);
@@ -198,11 +220,11 @@ impl hyper::body::Body for WithoutEmptyFrames {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
     }
 }
 
@@ -210,6 +232,7 @@ impl hyper::body::Body for WithoutEmptyFrames {
 struct PassedOn {
     body: Incoming,
     zone: Zone,
+    failed: Failed,
     /// `None` once it has ended.
     room: Option<Room>,
 }
@@ -231,7 +254,7 @@ impl hyper::body::Body for PassedOn {
             Some(Ok(frame)) => Some(Ok(frame)),
             Some(Err(error)) => {
                 self.room = None;
-                Some(reply::trailers(&reply::status(&lost(&self.zone, &error))))
+                Some(reply::trailers(&self.failed.or_lost(&self.zone, &error)))
             }
             None => {
                 self.room = None;

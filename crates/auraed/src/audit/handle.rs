@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aurae_authz::{Action, Principal};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::entry::cut_owned;
@@ -19,6 +20,8 @@ use crate::status::Status;
 
 /// So many may read the log at once: each is woken by every call.
 const MAX_READERS: usize = 64;
+/// How long a disk may take to say that a call was begun; a call is not to hang with it.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// So many refused connections are recorded at once: more than one who has a wrong certificate makes.
 const REFUSALS_AT_ONCE: u32 = 500;
 /// So many more a second: a refused connection costs a stranger little, and must not push out what others did. It
@@ -183,18 +186,26 @@ impl Audit {
 
     /// Waits until the file says that a call was begun. Memory does not: it is gone with the daemon, and the record
     /// of the call's end comes there.
-    pub(super) async fn begin(&self, mut entry: Entry) -> Result<(), Unrecordable> {
+    pub(super) async fn begin(
+        &self,
+        mut entry: Entry,
+        tally: Option<Arc<Tally>>,
+    ) -> Result<(), Unrecordable> {
         let Some(shared) = &self.shared else { return Ok(()) };
         let Some(writer) = &shared.writer else { return Ok(()) };
         let begun = {
             let mut state = shared.lock();
             entry.sequence = state.ring.number(unix_nanos_now());
             // With the lock held, so that the numbers in the file grow.
-            writer.begin(entry)
+            writer.begin(entry, tally)?
         };
-        match begun.await {
-            Ok(written) => written.map_err(Unrecordable::Disk),
-            Err(_) => Err(Unrecordable::Disk("the thread that writes it has ended".into())),
+        match timeout(BEGIN_TIMEOUT, begun).await {
+            Ok(Ok(written)) => written.map_err(Unrecordable::Disk),
+            Ok(Err(_)) => Err(Unrecordable::Disk("the thread that writes it has ended".into())),
+            Err(_) => {
+                let seconds = BEGIN_TIMEOUT.as_secs();
+                Err(Unrecordable::Disk(format!("the disk did not take it within {seconds} s")))
+            }
         }
     }
 

@@ -23,6 +23,8 @@ use super::{Audit, Decision, Entry, Tally, Unrecordable};
 #[derive(Debug, Default)]
 pub struct Verdict {
     allowed: OnceLock<()>,
+    /// The file may have a line that says that it was begun, so it has a record whatever comes.
+    begun: OnceLock<()>,
     /// Whether there is room for the record of one who needs no right to make it. Unset: nobody has asked.
     room: OnceLock<bool>,
     resource: OnceLock<Cow<'static, str>>,
@@ -119,8 +121,9 @@ impl Record {
                     let (resource, rule) = (verdict.resource.get(), verdict.rule.get());
                     let mut entry = call.entry(resource.cloned(), rule.cloned());
                     entry.decision = Decision::Allowed;
+                    let _ = verdict.begun.set(());
                     // Apart, so that calls that need it not have no room for it.
-                    Box::pin(self.audit.begin(entry)).await?;
+                    Box::pin(self.audit.begin(entry, self.tally.clone())).await?;
                 }
             }
             _ => {}
@@ -134,9 +137,8 @@ impl Record {
     /// # Errors
     /// There were too many of its principal: it has no record, and gets no other answer.
     pub fn refuse(&self) -> Result<(), Unrecordable> {
-        let Some(tally) = self.tally.as_ref().filter(|_| self.audit.is_kept()) else {
-            return Ok(());
-        };
+        let counts = self.audit.is_kept() && self.verdict.begun.get().is_none();
+        let Some(tally) = self.tally.as_ref().filter(|_| counts) else { return Ok(()) };
         let has_room = *self.verdict.room.get_or_init(|| {
             let has_room = tally.take(Instant::now());
             if !has_room {

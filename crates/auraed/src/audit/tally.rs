@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use crate::share::Bucket;
 
 /// So many calls of one principal that were not let in, or only asked about the caller, are recorded at once:
-/// more than a program makes before somebody looks at it, and a tenth of what memory keeps.
+/// more than a program makes before somebody looks at it, and a tenth of what memory keeps; a third where the caller
+/// makes them as long as they can be.
 const BURST: u32 = 1000;
-/// So many more a second, of some 300 bytes: it takes more than a day to push 64 MiB out of the file, and more than
-/// an hour to push 4 MiB out of memory.
+/// So many more a second: of some 300 bytes each it takes a caller more than a day to push 64 MiB out of the file, and
+/// more than an hour to push 4 MiB out of memory. Of the 1.5 KB that one can have it is a fifth of that.
 const PER_SECOND: u32 = 2;
 /// One that is not recorded may be tried again after so long.
 pub(super) const PAUSE: Duration = Duration::from_millis(500);
@@ -59,6 +60,6 @@ impl Tally {
     /// counted for all as well.
     #[must_use]
     pub fn is_idle(&self, now: Instant) -> bool {
-        self.unentitled.is_full(now)
+        self.unentitled.is_full(now) && self.waiting.load(Ordering::Relaxed) == 0
     }
 }

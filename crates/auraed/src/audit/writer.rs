@@ -113,7 +113,7 @@ type Begun = oneshot::Sender<Result<(), String>>;
 enum Item {
     Record(Arc<Entry>, Waiting),
     /// Before its call is done.
-    Begun(Box<Entry>, Begun),
+    Begun(Box<Entry>, Waiting, Begun),
     /// Everything before it is to be on the disk.
     Flush(oneshot::Sender<()>),
 }
@@ -168,11 +168,19 @@ impl Writer {
     }
 
     /// Hands on that a call was begun, and answers who tells when the file says so.
-    pub(super) fn begin(&self, entry: Entry) -> oneshot::Receiver<Result<(), String>> {
+    pub(super) fn begin(
+        &self,
+        entry: Entry,
+        tally: Option<Arc<Tally>>,
+    ) -> Result<oneshot::Receiver<Result<(), String>>, Unrecordable> {
+        let (waiting, has_room) = Waiting::new(&self.state, tally);
+        if !has_room {
+            return Err(Unrecordable::Full(QUEUE));
+        }
         let (done, begun) = oneshot::channel();
         // Where it cannot be sent it is dropped, and that is told.
-        let _ = lock(&self.sender).send(Item::Begun(Box::new(entry), done));
-        begun
+        let _ = lock(&self.sender).send(Item::Begun(Box::new(entry), waiting, done));
+        Ok(begun)
     }
 
     /// The file could not be opened.
@@ -221,7 +229,7 @@ struct Batch {
     lines: Vec<u8>,
     records: Vec<Waiting>,
     /// The lines of calls that were begun, and who waits for them.
-    begun: Vec<(Range<usize>, Begun)>,
+    begun: Vec<(Range<usize>, Waiting, Begun)>,
     flushes: Vec<oneshot::Sender<()>>,
 }
 
@@ -232,10 +240,12 @@ impl Batch {
                 entry.write_line(&mut self.lines);
                 self.records.push(waiting);
             }
-            Item::Begun(entry, done) => {
+            // Who has given up meanwhile does nothing.
+            Item::Begun(_, _, done) if done.is_closed() => {}
+            Item::Begun(entry, waiting, done) => {
                 let start = self.lines.len();
                 entry.write_begun(&mut self.lines);
-                self.begun.push((start..self.lines.len(), done));
+                self.begun.push((start..self.lines.len(), waiting, done));
             }
             Item::Flush(done) => self.flushes.push(done),
         }
@@ -243,7 +253,7 @@ impl Batch {
 
     /// Takes out what is only said before it is done: it will not be.
     fn refuse_begun(&mut self, reason: &str) {
-        for (line, done) in self.begun.drain(..).rev() {
+        for (line, _waiting, done) in self.begun.drain(..).rev() {
             self.lines.drain(line);
             let _ = done.send(Err(reason.to_owned()));
         }
@@ -309,7 +319,7 @@ impl<T: Target> Thread<T> {
         self.state.succeeded();
         self.state.rotated.fetch_add(self.target.dropped(), Ordering::Relaxed);
         self.synced.get_or_insert_with(Instant::now);
-        for (_, done) in batch.begun.drain(..) {
+        for (_, _waiting, done) in batch.begun.drain(..) {
             let _ = done.send(Ok(()));
         }
     }
@@ -318,7 +328,7 @@ impl<T: Target> Thread<T> {
     fn refuse_begun(&mut self, reason: &str) {
         for item in self.receiver.try_iter() {
             match item {
-                Item::Begun(_, done) => drop(done.send(Err(reason.to_owned()))),
+                Item::Begun(_, _waiting, done) => drop(done.send(Err(reason.to_owned()))),
                 item => self.backlog.push_back(item),
             }
         }
@@ -448,13 +458,14 @@ pub(super) mod tests {
     #[tokio::test]
     async fn what_is_begun_is_in_the_file_by_then_or_is_refused_and_never_there() {
         let (writer, disk, _) = writer(true);
-        writer.begin(entry(1)).await.unwrap().unwrap();
+        writer.begin(entry(1), None).unwrap().await.unwrap().unwrap();
         assert_eq!(disk.lines(), 1);
         disk.full.store(true, Ordering::Relaxed);
         // The second comes while the first record is tried again.
         writer.record(Arc::new(entry(2)), None, true);
         for sequence in [3, 4] {
-            let refused = writer.begin(entry(sequence)).await.unwrap().unwrap_err();
+            let begun = writer.begin(entry(sequence), None).unwrap();
+            let refused = begun.await.unwrap().unwrap_err();
             assert!(refused.contains("No space"), "{refused}");
         }
         disk.full.store(false, Ordering::Relaxed);
@@ -462,5 +473,22 @@ pub(super) mod tests {
         let written = String::from_utf8(lock(&disk.written).clone()).unwrap();
         let told: Vec<_> = written.lines().map(|line| line.contains("\"begun\":true")).collect();
         assert_eq!(told, [true, false], "{written}");
+    }
+
+    #[tokio::test]
+    async fn what_waits_to_be_begun_has_the_bounds_of_records_and_who_gave_up_has_no_line() {
+        let (writer, disk, _) = writer(true);
+        let alice = Arc::new(Tally::default());
+        {
+            // A disk that takes its time.
+            let _busy = lock(&disk.written);
+            let begin = || writer.begin(entry(1), Some(Arc::clone(&alice)));
+            let _given_up: Vec<_> = (0..QUEUE_OF_ONE).map(|_| begin().unwrap()).collect();
+            assert!(matches!(begin(), Err(Unrecordable::Full(_))));
+        }
+        writer.flush().await;
+        // Those that the thread had taken by then are there.
+        assert!(disk.lines() < QUEUE_OF_ONE, "{}", disk.lines());
+        assert_eq!(alice.waiting().load(Ordering::Relaxed), 0);
     }
 }

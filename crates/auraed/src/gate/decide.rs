@@ -35,7 +35,10 @@ pub(super) async fn decide<B: Arriving>(
     body: B,
     (memory, record): (&Memory, &Record),
 ) -> Result<(Permit, Body), Status> {
-    let refused = |refused: Refused| reply::status(&refused);
+    let refused = |refused: Refused| match &refused {
+        Refused::Exceeded(exceeded) => reply::status_to_retry(&refused, exceeded.pause()),
+        _ => reply::status(&refused),
+    };
     let ask = |message: Option<&DynamicMessage>| {
         let (object, verdict) = (&method.object(zone, message), record.verdict());
         verdict.set_resource(object.name());

@@ -86,8 +86,8 @@ impl<'a, B: Arriving> Begun<'a, B> {
         self
     }
 
-    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_wait` where there is a part of it
-    /// to keep.
+    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_wait` where something has to be kept
+    /// meanwhile.
     pub(super) async fn first(
         &mut self,
         may_wait: impl Fn() -> Result<(), Denied>,
@@ -110,7 +110,7 @@ impl<'a, B: Arriving> Begun<'a, B> {
             if self.taken.is_to_be_copied() {
                 may_wait()?;
             }
-            match std::task::ready!(self.poll_frame(&Refused::Slow, context))? {
+            match std::task::ready!(self.poll_frame(&Refused::Slow, may_wait, context))? {
                 Some(frame) => self.taken.push(frame)?,
                 None => return Poll::Ready(Ok(())),
             }
@@ -136,7 +136,7 @@ impl<'a, B: Arriving> Begun<'a, B> {
             return Poll::Ready(Err(Refused::SecondMessage));
         }
         while self.length.is_some() && self.taken.last.is_none() && !self.rest.is_end_stream() {
-            match std::task::ready!(self.poll_frame(&Refused::Unended, context))? {
+            match std::task::ready!(self.poll_frame(&Refused::Unended, &|| Ok(()), context))? {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
                     return Poll::Ready(Err(Refused::SecondMessage));
                 }
@@ -151,10 +151,15 @@ impl<'a, B: Arriving> Begun<'a, B> {
     fn poll_frame(
         &mut self,
         late: &Refused,
+        may_wait: &impl Fn() -> Result<(), Denied>,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Piece>, Refused>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(context) {
             return Poll::Ready(Ok(frame.map(|frame| frame.map_err(failed))));
+        }
+        // The headers are kept even where nothing of the message has come.
+        if self.taken.kept.is_none() {
+            may_wait()?;
         }
         self.taken.keep(0)?;
         self.patience.poll_over(context).map(|()| Err(late.clone()))

@@ -240,10 +240,13 @@ async fn messages_that_do_not_get_whole_hold_a_bounded_part_of_memory() {
 async fn nothing_is_kept_of_what_no_rule_could_allow() {
     let fixture = Fixture::start();
     let mallory = mallory(&fixture).await;
-    let refused = half(&mallory, START, b"\0\0\0\0\x09x");
-    let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it is waited for");
-    assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
-    assert!(refused.message().contains("may not call cells.Start on anything"), "{refused}");
+    // A part of a message, and headers alone.
+    for bytes in [&b"\0\0\0\0\x09x"[..], b""] {
+        let refused = half(&mallory, START, bytes);
+        let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it is waited for");
+        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+        assert!(refused.message().contains("may not call cells.Start on anything"), "{refused}");
+    }
     let record = fixture.recorded(|entry| is_for(entry, "/Start")).await;
     assert_eq!((record.decision, record.code), (Decision::Denied, Code::PermissionDenied));
 }

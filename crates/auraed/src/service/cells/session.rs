@@ -8,6 +8,7 @@ use aurae_proto::cells as wire;
 use aurae_proto::cells::cell_service_attach_response::Message as FromExecutable;
 use aurae_proto::cells::cell_service_exec_response::Message as FromCommand;
 use futures_util::stream::{self, Stream, StreamExt};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -69,9 +70,15 @@ async fn exec_in_node_zone(
     let permit = admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
     let zone = api.cells.make_node_zone().await.map_err(|error| reply::status(&error))?;
     let room = zone.room().map_err(|error| reply::status(&error))?;
-    let request = route::request(permit.principal(), &zone, said(request.into_inner()));
-    let answers = client(&zone).exec(request).await;
-    Ok(Response::new(forward(zone, room, answers)?))
+    let (said, failure) = said(request.into_inner());
+    let request = route::request(permit.principal(), &zone, said);
+    let mut client = client(&zone);
+    let mut failure = Box::pin(failure);
+    let answers = tokio::select! {
+        answers = client.exec(request) => answers,
+        failed = &mut failure => return Err(failed),
+    };
+    Ok(Response::new(until_failed(forward(zone, room, answers)?, failure)))
 }
 
 fn from_command(output: Output) -> FromCommand {
@@ -126,9 +133,15 @@ async fn attach_in(
 ) -> Result<Response<Answers<wire::CellServiceAttachResponse>>, Status> {
     let permit = admit::on_node(&mut request).map_err(|error| reply::status(&error))?;
     let room = zone.room().map_err(|error| reply::status(&error))?;
-    let request = route::request(permit.principal(), zone, said(request.into_inner()));
-    let answers = client(zone).attach(request).await;
-    Ok(Response::new(forward(zone.clone(), room, answers)?))
+    let (said, failure) = said(request.into_inner());
+    let request = route::request(permit.principal(), zone, said);
+    let mut client = client(zone);
+    let mut failure = Box::pin(failure);
+    let answers = tokio::select! {
+        answers = client.attach(request) => answers,
+        failed = &mut failure => return Err(failed),
+    };
+    Ok(Response::new(until_failed(forward(zone.clone(), room, answers)?, failure)))
 }
 
 fn from_executable(shown: Shown) -> FromExecutable {
@@ -140,10 +153,47 @@ fn from_executable(shown: Shown) -> FromExecutable {
     }
 }
 
-/// What the caller says, for a zone. A caller that goes away takes the answers with it, which ends
-/// the call there.
-fn said<M>(messages: Streaming<M>) -> impl Stream<Item = M> {
-    messages.filter_map(|message| std::future::ready(message.ok()))
+/// What the caller says, for a zone, and what went wrong with it: that is no end of what it says, which a program would
+/// take for all of its input, but the end of the call.
+fn said<M, S>(messages: S) -> (impl Stream<Item = M>, impl Future<Output = Status>)
+where
+    S: Stream<Item = Result<M, Status>> + Unpin,
+{
+    let (failed, failure) = oneshot::channel();
+    let said = stream::unfold((messages, failed), |(mut messages, failed)| async move {
+        match messages.next().await? {
+            Ok(message) => Some((message, (messages, failed))),
+            Err(status) => {
+                // Nobody listens where the answers are gone, and the call with them.
+                let _ = failed.send(status);
+                std::future::pending().await
+            }
+        }
+    });
+    let failure = async {
+        match failure.await {
+            Ok(status) => status,
+            // It was all said.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    (said, failure)
+}
+
+/// The answers, up to where something goes wrong with what the caller says.
+fn until_failed<T: Send + 'static>(
+    answers: Answers<T>,
+    failure: impl Future<Output = Status> + Unpin + Send + 'static,
+) -> Answers<T> {
+    let state = Some((answers, failure));
+    Box::pin(stream::unfold(state, |state| async {
+        let (mut answers, mut failure) = state?;
+        tokio::select! {
+            biased;
+            failed = &mut failure => Some((Err(failed), None)),
+            answer = answers.next() => Some((answer?, Some((answers, failure)))),
+        }
+    }))
 }
 
 /// Hands a process what the caller says, and `at_end` when it has said everything.
@@ -190,4 +240,34 @@ fn until_end<T: 'static>(
         talk.ended = answer.as_ref().map_or(true, is_last);
         Some((answer, talk))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_goes_wrong_with_what_is_said_ends_the_answers_and_is_no_end_of_input() {
+        let lost = || Status::resource_exhausted("too much");
+        let (said, failure) = said(stream::iter([Ok("one"), Err(lost()), Ok("two")]));
+        let mut said = Box::pin(said);
+        assert_eq!(said.next().await, Some("one"));
+        assert_eq!(futures_util::poll!(said.next()), Poll::Pending);
+        let answers: Answers<u8> = Box::pin(stream::iter([Ok(1)]).chain(stream::pending()));
+        let mut answers = until_failed(answers, Box::pin(failure));
+        assert_eq!(answers.next().await.unwrap().unwrap_err().message(), "too much");
+        assert!(answers.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn answers_go_on_after_all_was_said() {
+        let (said, failure) = said(stream::iter([Ok("one")]));
+        assert_eq!(said.collect::<Vec<_>>().await, ["one"]);
+        let answers: Answers<u8> = Box::pin(stream::iter([Ok(1), Ok(2)]));
+        let answers = until_failed(answers, Box::pin(failure));
+        let answers: Vec<u8> = answers.map(Result::unwrap).collect().await;
+        assert_eq!(answers, [1, 2]);
+    }
 }
