@@ -107,11 +107,8 @@ impl<'a, B: Arriving> Begun<'a, B> {
             if self.length.is_some() || self.taken.last.is_some() {
                 return Poll::Ready(Ok(()));
             }
-            if self.taken.is_to_be_copied() {
-                may_wait()?;
-            }
             match std::task::ready!(self.poll_frame(&Refused::Slow, may_wait, context))? {
-                Some(frame) => self.taken.push(frame)?,
+                Some(frame) => self.taken.push(frame, may_wait)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -135,12 +132,14 @@ impl<'a, B: Arriving> Begun<'a, B> {
         if self.length.is_some_and(|length| self.taken.all().len() > HEADER + length) {
             return Poll::Ready(Err(Refused::SecondMessage));
         }
+        // It was let in.
+        let may_wait = &|| Ok(());
         while self.length.is_some() && self.taken.last.is_none() && !self.rest.is_end_stream() {
-            match std::task::ready!(self.poll_frame(&Refused::Unended, &|| Ok(()), context))? {
+            match std::task::ready!(self.poll_frame(&Refused::Unended, may_wait, context))? {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
                     return Poll::Ready(Err(Refused::SecondMessage));
                 }
-                Some(frame) => self.taken.push(frame)?,
+                Some(frame) => self.taken.push(frame, may_wait)?,
                 None => break,
             }
         }
@@ -157,11 +156,7 @@ impl<'a, B: Arriving> Begun<'a, B> {
         if let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(context) {
             return Poll::Ready(Ok(frame.map(|frame| frame.map_err(failed))));
         }
-        // The headers are kept even where nothing of the message has come.
-        if self.taken.kept.is_none() {
-            may_wait()?;
-        }
-        self.taken.keep(0)?;
+        self.taken.keep(0, may_wait)?;
         self.patience.poll_over(context).map(|()| Err(late.clone()))
     }
 
@@ -244,18 +239,17 @@ impl<'a> Taken<'a> {
         }
     }
 
-    /// Whether there is something that has to be copied if more comes.
-    fn is_to_be_copied(&self) -> bool {
-        !self.all().is_empty() && !self.kept.as_ref().is_some_and(|kept| kept.is_copy)
-    }
-
-    fn push(&mut self, frame: Piece) -> Result<(), Exceeded> {
+    fn push(
+        &mut self,
+        frame: Piece,
+        may_wait: &impl Fn() -> Result<(), Denied>,
+    ) -> Result<(), Refused> {
         match frame.map(Frame::into_data) {
             // It says nothing, and is not kept: there may be many.
             Ok(Ok(data)) if data.is_empty() => {}
             Ok(Ok(data)) if self.all().is_empty() => self.bytes = data,
             Ok(Ok(data)) => {
-                self.keep(data.len())?;
+                self.keep(data.len(), may_wait)?;
                 if let Some(kept) = &mut self.kept {
                     kept.bytes.extend_from_slice(&data);
                 }
@@ -266,8 +260,15 @@ impl<'a> Taken<'a> {
         Ok(())
     }
 
-    /// Keeps what was read, with room for so many bytes more.
-    fn keep(&mut self, more: usize) -> Result<(), Exceeded> {
+    /// Keeps what was read, the headers too, with room for so many bytes more.
+    fn keep(
+        &mut self,
+        more: usize,
+        may_wait: &impl Fn() -> Result<(), Denied>,
+    ) -> Result<(), Refused> {
+        if self.kept.is_none() {
+            may_wait()?;
+        }
         let needed = self.all().len() + more;
         let has_room = self.kept.as_ref().is_some_and(|kept| match more {
             0 => kept.is_copy || needed == 0,

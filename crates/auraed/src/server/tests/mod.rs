@@ -8,6 +8,7 @@ mod spiffe;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aurae_authz::Form;
@@ -79,6 +80,15 @@ impl Fixture {
     }
 
     /// With a server that reads these files.
+    /// A server that reads a revocation list, which is there and revokes nobody.
+    fn with_list() -> (Self, PathBuf) {
+        let pki = Pki::new();
+        let list = pki.path("crl.pem");
+        std::fs::write(&list, pki.revoke(&[], time::Duration::days(1))).unwrap();
+        let files = TlsFiles { revocation_lists: vec![list.clone()], ..pki.server() };
+        (Self::with(pki, &files), list)
+    }
+
     fn with(pki: Pki, files: &TlsFiles) -> Self {
         Self::new(pki, files, Audit::in_memory(), REQUESTS_PER_SECOND)
     }

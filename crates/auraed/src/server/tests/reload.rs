@@ -88,11 +88,7 @@ async fn certificates_are_exchanged_under_load_and_no_call_fails() {
 
 #[tokio::test]
 async fn who_is_revoked_is_cut_off_and_nobody_else_is() {
-    let pki = Pki::new();
-    let list = pki.path("crl.pem");
-    fs::write(&list, pki.revoke(&[], Length::days(1))).unwrap();
-    let files = TlsFiles { revocation_lists: vec![list.clone()], ..pki.server() };
-    let fixture = Fixture::with(pki, &files);
+    let (fixture, list) = Fixture::with_list();
     let bad = fixture.connect(fixture.pki.client("bad", |_| {})).await;
     let good = fixture.connect(fixture.pki.client("good", |_| {})).await;
     let (mut cut, mut kept) = (open_stream(&bad).await, open_stream(&good).await);

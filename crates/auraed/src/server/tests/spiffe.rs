@@ -147,6 +147,21 @@ async fn shown(fixture: &Fixture, authority: &Pki) -> Vec<u8> {
 }
 
 impl Fixture {
+    /// An agent of that authority that gives this first, and what came of it.
+    async fn follow(
+        &self,
+        agents: &Pki,
+        first: X509SvidResponse,
+    ) -> (watch::Sender<X509SvidResponse>, Identities) {
+        let socket = agents.path("agent.sock");
+        let agent = serve_agent(&socket, first);
+        let endpoint = parse_endpoint(socket.to_str().unwrap()).unwrap();
+        let mut identities =
+            Identities::follow(endpoint, self.health.clone(), self.shutdown.clone());
+        identities.first().await;
+        (agent, identities)
+    }
+
     async fn shows(&self, authority: &Pki, svid: &X509SvidResponse) {
         let expected = &svid.svids[0].x509_svid;
         let wait = async {
@@ -163,12 +178,7 @@ async fn a_node_takes_its_identity_from_a_workload_api_and_renews_it() {
     let agents = Pki::called("the agent's", Some("aurae.local"));
     let fixture = Fixture::start();
     let first = svid(&agents, "first", Length::minutes(5));
-    let socket = agents.path("agent.sock");
-    let agent = serve_agent(&socket, first.clone());
-    let endpoint = parse_endpoint(socket.to_str().unwrap()).unwrap();
-    let mut identities =
-        Identities::follow(endpoint, fixture.health.clone(), fixture.shutdown.clone());
-    identities.first().await;
+    let (agent, identities) = fixture.follow(&agents, first.clone()).await;
     assert_eq!(identities.current().unwrap().id, NODE);
 
     // With it comes whom to believe: the agent's bundle for aurae.local, instead of the file's.
@@ -196,18 +206,10 @@ async fn a_node_takes_its_identity_from_a_workload_api_and_renews_it() {
 
 #[tokio::test]
 async fn an_identity_that_came_while_a_file_was_wrong_is_taken_up_with_the_file() {
-    let (agents, own) = (Pki::called("the agent's", Some("aurae.local")), Pki::new());
-    let list = own.path("crl.pem");
-    fs::write(&list, own.revoke(&[], Length::days(1))).unwrap();
-    let files = TlsFiles { revocation_lists: vec![list.clone()], ..own.server() };
-    let fixture = Fixture::with(own, &files);
+    let agents = Pki::called("the agent's", Some("aurae.local"));
+    let (fixture, list) = Fixture::with_list();
     let first = svid(&agents, "first", Length::minutes(5));
-    let socket = agents.path("agent.sock");
-    let _agent = serve_agent(&socket, first.clone());
-    let endpoint = parse_endpoint(socket.to_str().unwrap()).unwrap();
-    let mut identities =
-        Identities::follow(endpoint, fixture.health.clone(), fixture.shutdown.clone());
-    identities.first().await;
+    let (_agent, identities) = fixture.follow(&agents, first.clone()).await;
 
     fs::write(&list, "garbage").unwrap();
     let svid = identities.current().unwrap();
@@ -220,11 +222,7 @@ async fn an_identity_that_came_while_a_file_was_wrong_is_taken_up_with_the_file(
 
 #[tokio::test]
 async fn an_identity_that_cannot_be_used_keeps_nobody_in_who_is_revoked() {
-    let own = Pki::new();
-    let list = own.path("crl.pem");
-    fs::write(&list, own.revoke(&[], Length::days(1))).unwrap();
-    let files = TlsFiles { revocation_lists: vec![list.clone()], ..own.server() };
-    let fixture = Fixture::with(own, &files);
+    let (fixture, list) = Fixture::with_list();
     let bad = fixture.pki.client("bad", |_| {});
     fixture.discover(bad.clone()).await.unwrap();
 

@@ -19,7 +19,7 @@ use crate::admit::{self, Admission, session::Conversation};
 use crate::reply;
 use crate::route;
 use crate::runtime::blocking;
-use crate::runtime::cells::Zone;
+use crate::runtime::cells::{Room, Zone};
 use crate::runtime::commands::{Output, Running};
 use crate::runtime::executables::{NoSuchExecutable, Shown};
 use crate::runtime::logs::Channel;
@@ -72,13 +72,7 @@ async fn exec_in_node_zone(
     let room = zone.room().map_err(|error| reply::status(&error))?;
     let (said, failure) = said(request.into_inner());
     let request = route::request(permit.principal(), &zone, said);
-    let mut client = client(&zone);
-    let mut failure = Box::pin(failure);
-    let answers = tokio::select! {
-        answers = client.exec(request) => answers,
-        failed = &mut failure => return Err(failed),
-    };
-    Ok(Response::new(until_failed(forward(zone, room, answers)?, failure)))
+    passed_on(client(&zone).exec(request), failure, zone.clone(), room).await
 }
 
 fn from_command(output: Output) -> FromCommand {
@@ -135,13 +129,7 @@ async fn attach_in(
     let room = zone.room().map_err(|error| reply::status(&error))?;
     let (said, failure) = said(request.into_inner());
     let request = route::request(permit.principal(), zone, said);
-    let mut client = client(zone);
-    let mut failure = Box::pin(failure);
-    let answers = tokio::select! {
-        answers = client.attach(request) => answers,
-        failed = &mut failure => return Err(failed),
-    };
-    Ok(Response::new(until_failed(forward(zone.clone(), room, answers)?, failure)))
+    passed_on(client(zone).attach(request), failure, zone.clone(), room).await
 }
 
 fn from_executable(shown: Shown) -> FromExecutable {
@@ -178,6 +166,21 @@ where
         }
     };
     (said, failure)
+}
+
+/// What a zone answers to what the caller says, up to where something goes wrong with that.
+async fn passed_on<T: Send + 'static>(
+    answers: impl Future<Output = Result<Response<Streaming<T>>, Status>>,
+    failure: impl Future<Output = Status> + Send + 'static,
+    zone: Zone,
+    room: Room,
+) -> Result<Response<Answers<T>>, Status> {
+    let mut failure = Box::pin(failure);
+    let answers = tokio::select! {
+        answers = answers => answers,
+        failed = &mut failure => return Err(failed),
+    };
+    Ok(Response::new(until_failed(forward(zone, room, answers)?, failure)))
 }
 
 /// The answers, up to where something goes wrong with what the caller says.
