@@ -70,7 +70,7 @@ pub enum Refused {
     /// More than one message came where there is one.
     #[error("the request has more than the one message that it may have")]
     SecondMessage,
-    /// It would have to be kept until it is whole, and no rule could allow it.
+    /// Too much would have to be kept of what no rule could allow.
     #[error(transparent)]
     Denied(#[from] Denied),
     /// It would have to be kept until it is whole, and too much is.

@@ -29,7 +29,7 @@ use tonic::codegen::StdError;
 
 use super::Refused;
 use crate::reply;
-use crate::server::MAX_MESSAGE_BYTES;
+use crate::server::{MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES_UNASKED};
 use crate::share::{Exceeded, Held, Memory};
 
 /// How long the first message of a request may take, and the end of a request that has one message: one has
@@ -86,20 +86,22 @@ impl<'a, B: Arriving> Begun<'a, B> {
         self
     }
 
-    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_wait` where something has to be kept
-    /// meanwhile.
+    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_hold` where its principal then has
+    /// more kept than [`MAX_REQUEST_BYTES_UNASKED`].
+    ///
+    /// Not before: what a caller is told must not depend on whether its message came with its headers.
     pub(super) async fn first(
         &mut self,
-        may_wait: impl Fn() -> Result<(), Denied>,
+        may_hold: impl Fn() -> Result<(), Denied>,
     ) -> Result<(), Refused> {
-        std::future::poll_fn(|context| self.poll_message(&may_wait, context)).await?;
+        std::future::poll_fn(|context| self.poll_message(&may_hold, context)).await?;
         self.taken.settle();
         Ok(())
     }
 
     fn poll_message(
         &mut self,
-        may_wait: &impl Fn() -> Result<(), Denied>,
+        may_hold: &impl Fn() -> Result<(), Denied>,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Refused>> {
         loop {
@@ -107,8 +109,8 @@ impl<'a, B: Arriving> Begun<'a, B> {
             if self.length.is_some() || self.taken.last.is_some() {
                 return Poll::Ready(Ok(()));
             }
-            match std::task::ready!(self.poll_frame(&Refused::Slow, may_wait, context))? {
-                Some(frame) => self.taken.push(frame, may_wait)?,
+            match std::task::ready!(self.poll_frame(&Refused::Slow, may_hold, context))? {
+                Some(frame) => self.taken.push(frame, may_hold)?,
                 None => return Poll::Ready(Ok(())),
             }
         }
@@ -133,13 +135,13 @@ impl<'a, B: Arriving> Begun<'a, B> {
             return Poll::Ready(Err(Refused::SecondMessage));
         }
         // It was let in.
-        let may_wait = &|| Ok(());
+        let may_hold = &|| Ok(());
         while self.length.is_some() && self.taken.last.is_none() && !self.rest.is_end_stream() {
-            match std::task::ready!(self.poll_frame(&Refused::Unended, may_wait, context))? {
+            match std::task::ready!(self.poll_frame(&Refused::Unended, may_hold, context))? {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(|data| !data.is_empty()) => {
                     return Poll::Ready(Err(Refused::SecondMessage));
                 }
-                Some(frame) => self.taken.push(frame, may_wait)?,
+                Some(frame) => self.taken.push(frame, may_hold)?,
                 None => break,
             }
         }
@@ -150,13 +152,13 @@ impl<'a, B: Arriving> Begun<'a, B> {
     fn poll_frame(
         &mut self,
         late: &Refused,
-        may_wait: &impl Fn() -> Result<(), Denied>,
+        may_hold: &impl Fn() -> Result<(), Denied>,
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Piece>, Refused>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.rest).poll_frame(context) {
             return Poll::Ready(Ok(frame.map(|frame| frame.map_err(failed))));
         }
-        self.taken.keep(0, may_wait)?;
+        self.taken.keep(0, may_hold)?;
         self.patience.poll_over(context).map(|()| Err(late.clone()))
     }
 
@@ -242,14 +244,14 @@ impl<'a> Taken<'a> {
     fn push(
         &mut self,
         frame: Piece,
-        may_wait: &impl Fn() -> Result<(), Denied>,
+        may_hold: &impl Fn() -> Result<(), Denied>,
     ) -> Result<(), Refused> {
         match frame.map(Frame::into_data) {
             // It says nothing, and is not kept: there may be many.
             Ok(Ok(data)) if data.is_empty() => {}
             Ok(Ok(data)) if self.all().is_empty() => self.bytes = data,
             Ok(Ok(data)) => {
-                self.keep(data.len(), may_wait)?;
+                self.keep(data.len(), may_hold)?;
                 if let Some(kept) = &mut self.kept {
                     kept.bytes.extend_from_slice(&data);
                 }
@@ -264,11 +266,8 @@ impl<'a> Taken<'a> {
     fn keep(
         &mut self,
         more: usize,
-        may_wait: &impl Fn() -> Result<(), Denied>,
+        may_hold: &impl Fn() -> Result<(), Denied>,
     ) -> Result<(), Refused> {
-        if self.kept.is_none() {
-            may_wait()?;
-        }
         let needed = self.all().len() + more;
         let has_room = self.kept.as_ref().is_some_and(|kept| match more {
             0 => kept.is_copy || needed == 0,
@@ -280,6 +279,9 @@ impl<'a> Taken<'a> {
         let capacity = if needed == 0 { 0 } else { self.capacity(needed) };
         let kept = self.kept.get_or_insert_with(|| Kept::nothing(self.memory));
         kept.held.set(headers_take(self.headers) + capacity)?;
+        if self.memory.held() > MAX_REQUEST_BYTES_UNASKED {
+            may_hold()?;
+        }
         if needed > 0 {
             let mut bytes = BytesMut::with_capacity(capacity);
             bytes.extend_from_slice(if kept.bytes.is_empty() { &self.bytes } else { &kept.bytes });

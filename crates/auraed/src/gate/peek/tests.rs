@@ -35,9 +35,9 @@ async fn begun<'a>(
     headers: &'a HeaderMap,
     body: Body,
     memory: &'a Memory,
-    may_wait: impl Fn() -> Result<(), Denied>,
+    may_hold: impl Fn() -> Result<(), Denied>,
 ) -> Result<Begun<'a, Body>, Refused> {
-    begun_within(FIRST_MESSAGE_TIMEOUT, headers, body, memory, may_wait).await
+    begun_within(FIRST_MESSAGE_TIMEOUT, headers, body, memory, may_hold).await
 }
 
 async fn begun_within<'a>(
@@ -45,11 +45,11 @@ async fn begun_within<'a>(
     headers: &'a HeaderMap,
     body: Body,
     memory: &'a Memory,
-    may_wait: impl Fn() -> Result<(), Denied>,
+    may_hold: impl Fn() -> Result<(), Denied>,
 ) -> Result<Begun<'a, Body>, Refused> {
     let mut begun = Begun::new(headers, body, memory);
     begun.patience.limit = limit;
-    begun.first(may_wait).await?;
+    begun.first(may_hold).await?;
     Ok(begun)
 }
 
@@ -179,15 +179,24 @@ async fn what_goes_on_is_held_until_it_was_taken() {
 }
 
 #[tokio::test]
-async fn who_may_not_in_any_case_does_not_wait() {
+async fn of_who_may_not_in_any_case_little_is_kept() {
     let denied = || authorize_inside(&Principal::executable("x"), Action::new("/a.B/C"));
     let denied = || denied().map(drop);
     let (memory, bytes) = (plenty(), frame(b"xy"));
-    assert!(begun(&NONE, body(&bytes, bytes.len()), &memory, denied).await.is_ok());
-    for frames in [&b"\0\0"[..], b"\0\0\0\0\x02x"] {
-        let refused = begun(&NONE, dripping(&[frames.to_vec().leak()]), &memory, denied).await;
-        assert_eq!(refused.err(), Some(Refused::Denied(denied().unwrap_err())));
+    // However it comes.
+    for piece in 1..=bytes.len() {
+        assert!(begun(&NONE, body(&bytes, piece), &memory, denied).await.is_ok());
     }
+    let refused = Some(Refused::Denied(denied().unwrap_err()));
+    let long = frame(&vec![0; MAX_REQUEST_BYTES_UNASKED]);
+    assert_eq!(begun(&NONE, body(&long, 1024), &memory, denied).await.err(), refused);
+    assert_eq!(memory.held(), 0);
+    // Of all that one principal begins, together.
+    let mut most = Held::of(&memory);
+    most.set(MAX_REQUEST_BYTES_UNASKED).unwrap();
+    assert_eq!(begun(&NONE, dripping(&[b"\0\0"]), &memory, denied).await.err(), refused);
+    assert!(begun(&NONE, body(&bytes, bytes.len()), &memory, denied).await.is_ok());
+    assert!(begun(&NONE, body(&bytes, 1), &memory, || Ok(())).await.is_ok());
 }
 
 #[tokio::test]

@@ -180,6 +180,7 @@ async fn data_without_data_ends_the_connection() {
 }
 
 const START: &str = "/aurae.cells.v0.CellService/Start";
+const STOP: &str = "/aurae.cells.v0.CellService/Stop";
 const WHO_AM_I: &str = "/aurae.auth.v0.AuthService/WhoAmI";
 const POWER_OFF: &str = "/aurae.node.v0.NodeService/PowerOff";
 
@@ -198,7 +199,15 @@ async fn half(client: &Client, path: &str, bytes: &[u8]) -> Status {
         .chunks(16 << 10)
         .map(|piece| Ok::<_, Status>(Frame::data(Bytes::copy_from_slice(piece))))
         .collect();
-    let body = Body::new(StreamBody::new(stream::iter(pieces).chain(stream::pending())));
+    answer(client, path, StreamBody::new(stream::iter(pieces).chain(stream::pending()))).await
+}
+
+/// The answer to a request with this body.
+async fn answer<B>(client: &Client, path: &str, body: B) -> Status
+where
+    B: http_body::Body<Data = Bytes, Error = Status> + Send + 'static,
+{
+    let body = Body::new(body);
     let request = http::Request::post(path).header("content-type", "application/grpc");
     let request = request.header("te", "trailers").body(body).unwrap();
     let mut channel = client.channel();
@@ -237,18 +246,53 @@ async fn messages_that_do_not_get_whole_hold_a_bounded_part_of_memory() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_of_what_no_rule_could_allow() {
+async fn little_is_kept_of_what_no_rule_could_allow() {
+    const MANY: usize = 200;
     let fixture = Fixture::start();
     let mallory = mallory(&fixture).await;
-    // A part of a message, and headers alone.
-    for bytes in [&b"\0\0\0\0\x09x"[..], b""] {
-        let refused = half(&mallory, START, bytes);
-        let refused = tokio::time::timeout(PATIENCE, refused).await.expect("it is waited for");
-        assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
-        assert!(refused.message().contains("may not call cells.Start on anything"), "{refused}");
-    }
+    let name = Principal::named(Form::Spiffe, "spiffe://aurae.local/user/mallory").unwrap();
+    let guest = fixture.server.shares.admit(&name).unwrap();
+    // Headers alone, and with a part of a message.
+    let begun = [&b""[..], b"\0\0\0\0\x09x"];
+    let mut open: FuturesUnordered<_> =
+        (0..MANY).map(|number| half(&mallory, START, begun[number % 2])).collect();
+    let refused = async {
+        // The three headers of each count.
+        while open.len() > MAX_REQUEST_BYTES_UNASKED / (3 * 128) {
+            let refused = open.next().await.unwrap();
+            assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
+            assert!(
+                refused.message().contains("may not call cells.Start on anything"),
+                "{refused}"
+            );
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("more of them are waited for");
+    assert!(guest.memory().held() <= MAX_REQUEST_BYTES_UNASKED, "{}", guest.memory().held());
     let record = fixture.recorded(|entry| is_for(entry, "/Start")).await;
     assert_eq!((record.decision, record.code), (Decision::Denied, Code::PermissionDenied));
+}
+
+#[tokio::test]
+async fn what_a_caller_is_told_does_not_depend_on_how_its_message_comes() {
+    let fixture = Fixture::start();
+    let mallory = mallory(&fixture).await;
+    let name = Principal::named(Form::Spiffe, "spiffe://aurae.local/user/mallory").unwrap();
+    let guest = fixture.server.shares.admit(&name).unwrap();
+    // A cell that is not there, or hidden.
+    let message = b"\0\0\0\0\x0c\x0a\x03web\x12\x05nginx";
+    for is_late in [false, true] {
+        let memory = guest.memory().clone();
+        let message = stream::once(async move {
+            while is_late && memory.held() == 0 {
+                tokio::task::yield_now().await;
+            }
+            Ok(Frame::data(Bytes::from_static(message)))
+        });
+        let told = answer(&mallory, STOP, StreamBody::new(Box::pin(message))).await;
+        assert_eq!(told.code(), Code::NotFound, "{told}");
+        assert_eq!(told.message(), "cell web does not exist");
+    }
 }
 
 #[tokio::test]
