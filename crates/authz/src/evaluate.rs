@@ -27,13 +27,20 @@ pub(crate) struct Held {
     pub(crate) rule: Arc<Rule>,
     policy: Policy,
     resource: ResourceConstraint,
-    /// Whether it looks at the request.
-    looks: bool,
+    looks: Looks,
+}
+
+/// What a policy looks at, beside who asks for what.
+#[derive(Clone, Copy)]
+pub(crate) struct Looks {
+    pub(crate) request: bool,
+    /// At more of it than its kind.
+    pub(crate) resource: bool,
 }
 
 impl Held {
     /// The policy at this place of its set.
-    pub(crate) fn new(place: usize, policy: &Policy, rule: Arc<Rule>, looks: bool) -> Self {
+    pub(crate) fn new(place: usize, policy: &Policy, rule: Arc<Rule>, looks: Looks) -> Self {
         Self {
             rule,
             policy: policy.new_id(PolicyId::new(place.to_string())),
@@ -44,16 +51,22 @@ impl Held {
 
     /// Whether its scope lets a question in; its conditions may still not hold.
     fn lets_in(&self, question: &Spoken) -> bool {
-        question.action.fits_action(&self.rule.action)
-            && question.principal.fits_principal(&self.rule.principal)
+        self.is_for(&question.principal, &question.action)
             && question.resource.fits_resource(&self.resource)
     }
 
     /// Whether it could permit something, by its scope without the resource.
     pub(crate) fn could_permit(&self, principal: &Kin, action: &Kin) -> bool {
-        !self.rule.forbids
-            && action.fits_action(&self.rule.action)
-            && principal.fits_principal(&self.rule.principal)
+        !self.rule.forbids && self.is_for(principal, action)
+    }
+
+    /// Whether it looks at the resource, where its scope lets these in.
+    pub(crate) fn looks_at_resource(&self, principal: &Kin, action: &Kin) -> bool {
+        self.looks.resource && self.is_for(principal, action)
+    }
+
+    fn is_for(&self, principal: &Kin, action: &Kin) -> bool {
+        action.fits_action(&self.rule.action) && principal.fits_principal(&self.rule.principal)
     }
 }
 
@@ -77,8 +90,10 @@ impl Applicable {
     /// Evaluates what does not look at the request.
     pub(crate) fn new(held: &[Held], question: Result<Spoken, String>) -> Self {
         let parts = question.and_then(|question| {
-            let (looking, blind): (Vec<_>, Vec<_>) =
-                held.iter().filter(|held| held.lets_in(&question)).partition(|held| held.looks);
+            let (looking, blind): (Vec<_>, Vec<_>) = held
+                .iter()
+                .filter(|held| held.lets_in(&question))
+                .partition(|held| held.looks.request);
             let findings = evaluate(held, &set(blind)?, &question, Context::empty())?;
             let looking = match looking.is_empty() {
                 true => None,

@@ -7,7 +7,8 @@
 //!
 //! What policies say that do not look at the request depends on the principal, the action and the resource
 //! alone; so many of these answers are kept, and with each the few policies that are left to look at the
-//! request. A reload makes a new set, with nothing kept.
+//! request. Where none looks at the resource either, one answer is kept for all resources of a kind. A reload
+//! makes a new set, with nothing kept.
 
 mod reach;
 
@@ -17,16 +18,17 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint, Schema,
-    ValidationMode, Validator,
+    ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint,
+    ResourceConstraint, Schema, ValidationMode, Validator,
 };
 use prost_reflect::DynamicMessage;
 
 use crate::contract::{Contract, Method};
 use crate::entities::Vocabulary;
-use crate::evaluate::{Applicable, Held};
+use crate::evaluate::{Applicable, Held, Looks};
 use crate::problem::{PolicyErrors, Problem, place};
-use crate::schema::schema;
+use crate::resource::Kind;
+use crate::schema::{PRINCIPALS, schema};
 use crate::{Object, Principal};
 use reach::{Reach, reach};
 
@@ -96,7 +98,23 @@ pub struct Decision {
 }
 
 /// Who asks for which action on what.
-type Key = (Principal, Arc<str>, Object);
+type Key = (Principal, Arc<str>, About);
+
+/// What an answer is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum About {
+    /// Every resource of a kind.
+    Every(Kind),
+    One(Object),
+}
+
+/// What is kept of who asks for which action on what.
+#[derive(Clone)]
+enum Kept {
+    Answer(Arc<Applicable>),
+    /// It is another one for each resource of the kind.
+    Each,
+}
 
 /// A set of policies, and what is needed to ask it.
 pub struct Policies {
@@ -107,7 +125,7 @@ pub struct Policies {
     /// The actions of which a policy looks at the request.
     contextual: BTreeSet<String>,
     warnings: Vec<Problem>,
-    kept: Mutex<HashMap<Key, Arc<Applicable>>>,
+    kept: Mutex<HashMap<Key, Kept>>,
 }
 
 impl fmt::Debug for Policies {
@@ -263,22 +281,44 @@ impl Policies {
         method: &Method,
         object: &Object,
     ) -> Arc<Applicable> {
-        let key = (principal.clone(), method.shared_action(), object.clone());
-        if let Some(applicable) = self.kept().get(&key) {
+        let key = |about| (principal.clone(), method.shared_action(), about);
+        let every = key(About::Every(object.kind()));
+        let kept = self.kept().get(&every).cloned();
+        let key = match kept {
+            Some(Kept::Answer(applicable)) => return applicable,
+            Some(Kept::Each) => key(About::One(object.clone())),
+            None if self.looks_at_resource(principal, method) => {
+                self.keep(every, Kept::Each);
+                key(About::One(object.clone()))
+            }
+            None => every,
+        };
+        if let Some(Kept::Answer(applicable)) = self.kept().get(&key) {
             return Arc::clone(applicable);
         }
         let question = self.vocabulary.speak(principal, method, object);
         let applicable = Arc::new(Applicable::new(&self.held, question));
+        self.keep(key, Kept::Answer(Arc::clone(&applicable)));
+        applicable
+    }
+
+    /// Whether a policy that could apply looks at more of the resource than its kind.
+    fn looks_at_resource(&self, principal: &Principal, method: &Method) -> bool {
+        self.vocabulary.asked(principal, method).is_some_and(|(principal, action)| {
+            self.held.iter().any(|held| held.looks_at_resource(&principal, action))
+        })
+    }
+
+    fn keep(&self, key: Key, what: Kept) {
         let mut kept = self.kept();
         if kept.len() >= MAX_KEPT {
             kept.clear();
         }
-        kept.insert(key, Arc::clone(&applicable));
-        applicable
+        kept.insert(key, what);
     }
 
     /// What is kept is whole whenever the lock is free.
-    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Arc<Applicable>>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<Key, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -356,6 +396,7 @@ impl Reader<'_> {
             action,
             reach: reach(policy),
         };
+        let looks = Looks { request: looks, resource: looks_at_resource(policy) };
         self.held.push(Held::new(self.held.len(), policy, Arc::new(rule), looks));
     }
 }
@@ -387,6 +428,28 @@ fn looks_at_context(policy: &Policy) -> bool {
     policy.to_json().map_or(true, |json| {
         has(&json, &|node| node.get("Var").is_some_and(|name| name == "context"))
     })
+}
+
+/// Whether what a policy says depends on which resource of a kind it is about. One that cannot be looked into
+/// does, and so does one that speaks of another: whether `Cell::"a"` is in `Cell::"b"` is known only where the
+/// question is about what is in them.
+fn looks_at_resource(policy: &Policy) -> bool {
+    let of_its_scope = !matches!(
+        policy.resource_constraint(),
+        ResourceConstraint::Any | ResourceConstraint::Is(_)
+    );
+    of_its_scope
+        || policy.to_json().map_or(true, |json| {
+            has(&json["conditions"], &|node| {
+                node.get("Var").is_some_and(|name| name == "resource")
+                    || node.get("__entity").is_some_and(|entity| !is_of_who_asks(&entity["type"]))
+            })
+        })
+}
+
+/// Whether entities of this type are principals, or what principals are in.
+fn is_of_who_asks(kind: &serde_json::Value) -> bool {
+    kind.as_str().is_some_and(|kind| kind == "Role" || PRINCIPALS.contains(&kind))
 }
 
 /// Whether an object like this is somewhere in a policy's JSON.

@@ -20,6 +20,14 @@ pub enum Object {
     Executable(Executable),
 }
 
+/// A kind of resources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Node,
+    Cell,
+    Executable,
+}
+
 impl Object {
     /// The object of a name.
     ///
@@ -44,6 +52,15 @@ impl Object {
         match name.rsplit_once("/executables/") {
             Some((path, name)) => executable(Some(zone(path)?), name),
             None => zone(name).map(|cell| Self::Zone(Some(cell))),
+        }
+    }
+
+    /// What kind of resource it is: its type, in policies.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Self::Zone(None) => Kind::Node,
+            Self::Zone(Some(_)) => Kind::Cell,
+            Self::Executable(_) => Kind::Executable,
         }
     }
 

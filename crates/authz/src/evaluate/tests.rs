@@ -95,6 +95,20 @@ fn request() -> impl Strategy<Value = Option<wire::CellServiceAllocateRequest>> 
     proptest::option::of(cell.prop_map(|cell| wire::CellServiceAllocateRequest { cell }))
 }
 
+fn object() -> impl Strategy<Value = Object> {
+    let names = [
+        "node",
+        "cells/a",
+        "cells/b",
+        "cells/a/cells/b",
+        "cells/ab",
+        "cells/a/executables/a",
+        "executables/a",
+        "executables/b",
+    ];
+    select(names.map(|name| Object::parse(name).unwrap()).to_vec())
+}
+
 /// All policies, whatever their scopes, over the request, by Cedar at once.
 fn whole(held: &[Held], question: Question<'_>) -> Decision {
     let Question { principal, method, object, request } = question;
@@ -113,17 +127,14 @@ proptest! {
         texts in proptest::collection::vec(policy(), 0..12),
         principal in principal(),
         action in select(vec!["cells.Allocate", "cells.Stop", "cells.Inspect", "node.Info"]),
-        object in select(vec![
-            "node", "cells/a", "cells/a/cells/b", "cells/ab", "cells/a/executables/a", "executables/a",
-        ]),
-        requests in proptest::collection::vec(request(), 1..4),
+        questions in proptest::collection::vec((object(), request()), 1..6),
     ) {
         // Unchecked: conditions that fail would not pass the schema.
         let text = texts.concat();
         let policies = Policies::unchecked(contract(), &text);
-        let (method, object) = (contract().action(action).unwrap(), Object::parse(object).unwrap());
-        // The first is evaluated, the others find what was kept.
-        for request in requests {
+        let method = contract().action(action).unwrap();
+        // The first is evaluated, others find what was kept.
+        for (object, request) in questions {
             let request = request.and_then(|request| {
                 let descriptor = method.request()?.clone();
                 DynamicMessage::decode(descriptor, request.encode_to_vec().as_slice()).ok()
@@ -184,4 +195,27 @@ fn what_cannot_apply_is_not_evaluated() {
     };
     assert_eq!(looking(reader), 1);
     assert_eq!(looking("spiffe://a/admin/x"), 2);
+}
+
+#[test]
+fn what_does_not_look_at_the_resource_is_asked_once_for_all_of_a_kind() {
+    let text = "permit (principal in Role::\"admin\", action, resource);\n\
+                permit (principal in Role::\"reader\", action, resource in Cell::\"cells/a\");";
+    let policies = Policies::unchecked(contract(), text);
+    let method = contract().action("cells.Allocate").unwrap();
+    let answers = |name: &str, objects: &[&str]| {
+        let principal = &Principal::named(Form::Spiffe, name).unwrap();
+        let decided = |name: &&str| {
+            let object = &Object::parse(name).unwrap();
+            policies.decide(Question { principal, method, object, request: None })
+        };
+        let decided: Vec<_> = objects.iter().map(decided).collect();
+        // The same one is there once.
+        let places = decided.iter().map(|decision| Arc::as_ptr(decision).addr());
+        places.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let cells = ["cells/a", "cells/b", "cells/a/cells/b", "cells/a"];
+    assert_eq!(answers("spiffe://a/admin/x", &cells), 1);
+    assert_eq!(answers("spiffe://a/admin/x", &["node", "cells/a", "executables/a"]), 3);
+    assert_eq!(answers("spiffe://a/reader/x", &cells), 3);
 }

@@ -9,11 +9,10 @@ use std::sync::{Arc, LazyLock};
 use aurae_model::CellPath;
 use cedar_policy::{EntityTypeName, EntityUid, Policy, ResourceConstraint};
 
-use super::{Decision, Policies, Question, Rule, has, is_for};
+use super::{Decision, Policies, Question, Rule, has, is_for, is_of_who_asks};
 use crate::contract::{Method, SIGHT};
 use crate::evaluate::Held;
 use crate::resource::is_in;
-use crate::schema::PRINCIPALS;
 use crate::{Object, Principal};
 
 /// A cell; whether it exists does not matter.
@@ -120,12 +119,9 @@ pub(super) fn reach(policy: &Policy) -> Reach {
 /// Whether the conditions of a policy look at no more than who asks, so that they hold for all cells or for
 /// none. What a policy says of another entity depends on what the question is about, too.
 fn looks_at_principal_alone(policy: &Policy) -> bool {
-    let of_who_asks = |kind: &serde_json::Value| {
-        kind.as_str().is_some_and(|kind| kind == "Role" || PRINCIPALS.contains(&kind))
-    };
     let beyond = |node: &serde_json::Map<String, serde_json::Value>| {
         let variable = node.get("Var").is_some_and(|name| name != "principal");
-        let entity = node.get("__entity").is_some_and(|it| !of_who_asks(&it["type"]));
+        let entity = node.get("__entity").is_some_and(|it| !is_of_who_asks(&it["type"]));
         variable || entity
     };
     policy.to_json().is_ok_and(|json| !has(&json["conditions"], &beyond))
