@@ -4,7 +4,7 @@
 //! The programs of the cgroups around have their say too: all must agree. A program goes with its
 //! cgroup.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::fs::{FileType, major, minor};
 use rustix::io::Errno;
@@ -137,6 +137,19 @@ impl Policy {
             )
         };
         if result < 0 { Err(last("put the device policy on a cgroup")) } else { Ok(()) }
+    }
+}
+
+impl From<OwnedFd> for Policy {
+    /// One that another process has loaded.
+    fn from(program: OwnedFd) -> Self {
+        Self { program }
+    }
+}
+
+impl AsFd for Policy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.program.as_fd()
     }
 }
 

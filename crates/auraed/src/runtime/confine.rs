@@ -16,7 +16,8 @@ use aurae_kernel::landlock::{Access, Ruleset, Use};
 use aurae_kernel::seccomp::{self, Filter};
 use aurae_model::{DeviceAccess, DeviceRule, Devices, Landlock, Security};
 
-/// The policy of programs that ask for no device, loaded once: a zone that runs nothing has none.
+/// The policy of programs that ask for no device. It is loaded once for all zones, which get it with their
+/// configuration: the kernel takes most of a millisecond to check and translate it.
 static USUAL_DEVICES: Mutex<Option<Policy>> = Mutex::new(None);
 
 /// Why a program cannot be held to what it may do. It is not started then.
@@ -144,12 +145,27 @@ pub struct Held {
 /// # Errors
 /// What the kernel says.
 pub(in crate::runtime) fn hold_usual(cgroup: &Cgroup) -> Result<(), Error> {
+    with_usual(|policy| policy.attach(cgroup.as_fd()))
+}
+
+/// Does something with the policy of the devices that every program may use.
+///
+/// # Errors
+/// It cannot be loaded, or what comes of what is done.
+pub(in crate::runtime) fn with_usual<T>(
+    what: impl FnOnce(&Policy) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut usual = USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
     let policy = match usual.take() {
         Some(policy) => policy,
         None => Policy::load(&device::USUAL)?,
     };
-    usual.insert(policy).attach(cgroup.as_fd())
+    what(usual.insert(policy))
+}
+
+/// Takes the policy of the devices that every program may use from the daemon above.
+pub(crate) fn take_usual(policy: Policy) {
+    *USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy);
 }
 
 fn devices(rules: &[DeviceRule]) -> Result<HeldDevices, ConfineError> {

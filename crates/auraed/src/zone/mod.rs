@@ -26,11 +26,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use aurae_kernel::cgroup::Cgroup;
-use aurae_kernel::seqpacket::Line;
+use aurae_kernel::seqpacket::{Line, Message};
 use aurae_kernel::signals;
 use aurae_kernel::zone::{Door, Inheritance, own_image};
 use aurae_model::CellPath;
-use prost::Message;
+use prost::Message as _;
 use rustix::process::Signal;
 
 use crate::audit::Audit;
@@ -38,7 +38,7 @@ use crate::reply::text;
 use crate::route::Route;
 use crate::runtime::DEFAULT_GRACE;
 use crate::runtime::cells::{Cells, CellsSettings, Nesting, Traits};
-use crate::runtime::confine::DeviceKeeper;
+use crate::runtime::confine::{self, DeviceKeeper};
 use crate::runtime::executables::Executables;
 use crate::runtime::logs::LogRing;
 use crate::runtime::node::{Machine, Role};
@@ -96,7 +96,10 @@ fn run(line: &Arc<Line>, stream: OwnedFd, cgroup: OwnedFd, door: Door) -> Result
 /// The parent sent it before it started this process.
 fn receive_config(line: &Line) -> Result<Config, String> {
     let message = line.receive().map_err(|error| text(&error))?;
-    let bytes = message.ok_or("the parent sent no configuration")?.bytes;
+    let Message { bytes, descriptor, .. } = message.ok_or("the parent sent no configuration")?;
+    if let Some(policy) = descriptor {
+        confine::take_usual(policy.into());
+    }
     let config = Config::decode(bytes.as_slice())
         .map_err(|error| format!("the parent's configuration cannot be read: {error}"))?;
     if config.version < OLDEST {

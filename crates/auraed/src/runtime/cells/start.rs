@@ -106,7 +106,7 @@ async fn populate(
     }
     let watched = Watched::new(cgroup)?;
     let (line, zone_line) = Line::pair()?;
-    line.send(&config(settings, path, spec, cgroup).encode_to_vec(), None)?;
+    configure(&line, &config(settings, path, spec, cgroup))?;
     let (connection, zone_stream) = Connection::pair()
         .await
         .map_err(|error| io_failed("connect to a cell's daemon", &error))?;
@@ -140,6 +140,14 @@ async fn populate(
     let (exit, version) = outcome?;
     let daemon = Daemon::new(line, End::Child(exit));
     Ok((own_cgroup, watched, Reached { connection, version }, daemon))
+}
+
+/// Tells the zone what it is to be, before it is there.
+fn configure(line: &Line, config: &Config) -> aurae_kernel::Result<()> {
+    let config = config.encode_to_vec();
+    let sent = confine::with_usual(|policy| Ok(line.send_descriptor(&config, policy.as_fd())));
+    // Where no policy can be loaded, that is told of the programs that need it.
+    sent.unwrap_or_else(|_| line.send(&config, None))
 }
 
 fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &Cgroup) -> Config {
