@@ -9,13 +9,13 @@
 //! for it. So it lets through what comes after it here.
 
 use std::ffi::{c_int, c_long, c_ulong};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::io::Errno;
 
 use crate::seccomp::Filter;
-use crate::spawn::{MAX_DESCRIPTORS, Step, last_errno};
+use crate::spawn::{Step, last_errno};
 
 /// `_LINUX_CAPABILITY_VERSION_3`: sets of 64 bits, in halves.
 const VERSION: u32 = 0x2008_0522;
@@ -52,7 +52,7 @@ pub struct Capabilities {
 pub(crate) struct Prepared {
     no_core_dumps: bool,
     no_new_privileges: bool,
-    landlock: Option<OwnedFd>,
+    landlock: Option<RawFd>,
     seccomp: Option<libc::sock_fprog>,
     sets: Option<Sets>,
 }
@@ -84,16 +84,16 @@ struct Half {
 }
 
 impl Prepared {
-    /// `root`: the process's user is root.
-    pub(crate) fn new(confinement: &Confinement<'_>, root: bool) -> Result<Self, (Step, Errno)> {
-        let copy = |landlock| {
-            rustix::io::fcntl_dupfd_cloexec(landlock, MAX_DESCRIPTORS as RawFd)
-                .map_err(|errno| (Step::Prepare, errno))
-        };
+    /// `landlock`: the number that the ruleset has in the process. `root`: its user is root.
+    pub(crate) fn new(
+        confinement: &Confinement<'_>,
+        landlock: Option<RawFd>,
+        root: bool,
+    ) -> Result<Self, (Step, Errno)> {
         Ok(Self {
             no_core_dumps: confinement.no_core_dumps,
             no_new_privileges: confinement.no_new_privileges,
-            landlock: confinement.landlock.map(copy).transpose()?,
+            landlock,
             seccomp: confinement.seccomp.map(Filter::program),
             sets: confinement.capabilities.map(|wanted| Sets::new(wanted, root)).transpose()?,
         })
@@ -117,8 +117,8 @@ impl Prepared {
         if self.no_new_privileges {
             prctl(Step::NoNewPrivileges, libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
         }
-        if let Some(landlock) = &self.landlock {
-            let arguments = [landlock.as_raw_fd() as c_long, 0, 0];
+        if let Some(landlock) = self.landlock {
+            let arguments = [landlock.into(), 0, 0];
             call(Step::Landlock, libc::SYS_landlock_restrict_self, arguments)?;
         }
         if let Some(program) = &self.seccomp {

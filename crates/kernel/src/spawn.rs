@@ -3,7 +3,8 @@
 //! `CLONE_VM | CLONE_VFORK` keep the page tables from being copied: the child runs on a stack of its
 //! own in the parent's memory, the calling thread sleeps until the child has executed the program or
 //! has ended, and a failure of the child's is a plain variable in that memory. Until then the child
-//! may do nothing but system calls: other threads go on in the same memory.
+//! may do nothing but system calls: other threads go on in the same memory. Nor is the table of descriptors
+//! copied, but for what the child needs of it (see [`places`]).
 //!
 //! ```text
 //! parent: prepare ─ clone3 ─ (asleep) ───────────────────────── read the outcome
@@ -12,6 +13,8 @@
 //!
 //! In a user namespace of its own the child has no users until its parent gives it some: then the parent
 //! does not sleep, and waits in [`users`](crate::users) instead.
+
+mod places;
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::mem::MaybeUninit;
@@ -24,6 +27,7 @@ use rustix::process::{Pid, Resource, getrlimit};
 use crate::confine::{Confinement, Prepared};
 use crate::process::reap;
 use crate::users::{self, Files, Gate, IdMap};
+use places::Row;
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!(
@@ -41,6 +45,9 @@ const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 
 /// The child is born in the cgroup given (clone(2)).
 pub(crate) const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+/// Makes the descriptors the caller's own, without those of the range (close_range(2), Linux 5.9).
+const CLOSE_RANGE_UNSHARE: c_long = 2;
 
 /// Marks a range of descriptors close-on-exec (close_range(2), Linux 5.11).
 const CLOSE_RANGE_CLOEXEC: c_long = 4;
@@ -106,7 +113,7 @@ pub struct Spawn<'a> {
     /// Its group; `None`: the caller's.
     pub gid: Option<u32>,
     /// Its `oom_score_adj` (proc_pid_oom_score_adj(5)), as text; `None`: the caller's. With users of its
-    /// own it cannot go below it.
+    /// own it cannot be set here: see [`Child::set_oom_score`].
     pub oom_score: Option<&'a CStr>,
     /// How many descriptors it may have open (the soft `RLIMIT_NOFILE`); the hard limit is the
     /// caller's. `None`: the caller's.
@@ -122,6 +129,25 @@ pub struct Child {
     pub pid: Pid,
     /// The process itself.
     pub pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Sets its `oom_score_adj` (proc_pid_oom_score_adj(5)). Where the caller has `CAP_SYS_RESOURCE`, the child
+    /// cannot go below it.
+    ///
+    /// Only for a child that has said something: one that is about to execute may share the caller's memory still,
+    /// and the kernel gives one score to all that do, the caller among them.
+    ///
+    /// # Errors
+    /// What the kernel says. That it has ended is none.
+    pub fn set_oom_score(&self, score: &CStr) -> Result<(), SpawnError> {
+        let score = score.to_str().map_err(|_| Errno::INVAL);
+        let written = score.and_then(|score| Files::of(self)?.write("oom_score_adj", score));
+        match written {
+            Ok(()) | Err(Errno::SRCH | Errno::NOENT) => Ok(()),
+            Err(errno) => Err(SpawnError { step: Step::OomScore, errno }),
+        }
+    }
 }
 
 /// Why a process was not started; there is none then.
@@ -239,31 +265,30 @@ impl Spawn<'_> {
         if self.descriptors.len() > MAX_DESCRIPTORS {
             return Err(failed(Step::Prepare)(Errno::MFILE));
         }
-        // Sources above every target: putting one in place then never overwrites another.
-        let owned: Vec<OwnedFd> = self
-            .descriptors
-            .iter()
-            .map(|descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, MAX_DESCRIPTORS as RawFd))
-            .collect::<Result<_, _>>()
-            .map_err(failed(Step::Prepare))?;
+        if self.oom_score.is_some() && self.namespaces.users.is_some() {
+            return Err(failed(Step::OomScore)(Errno::INVAL));
+        }
+        // Above every target: putting one in place then never overwrites another.
+        let mut row = Row::take(MAX_DESCRIPTORS as RawFd).map_err(failed(Step::Prepare))?;
+        let mut put = |descriptor| row.put(descriptor).map_err(failed(Step::Prepare));
+        let sources: Vec<RawFd> =
+            self.descriptors.iter().map(|descriptor| put(*descriptor)).collect::<Result<_, _>>()?;
         let image = match self.image {
             Image::Path(_) => None,
-            Image::Descriptor(file) => Some(
-                rustix::io::fcntl_dupfd_cloexec(file, MAX_DESCRIPTORS as RawFd)
-                    .map_err(failed(Step::Prepare))?,
-            ),
+            Image::Descriptor(file) => Some(put(file)?),
         };
+        let landlock = self.confinement.landlock.map(put).transpose()?;
         let root = self.uid.unwrap_or_else(|| rustix::process::geteuid().as_raw()) == 0;
-        let confinement = Prepared::new(&self.confinement, root)
+        let confinement = Prepared::new(&self.confinement, landlock, root)
             .map_err(|(step, errno)| SpawnError { step, errno })?;
-        let sources: Vec<RawFd> = owned.iter().map(AsRawFd::as_raw_fd).collect();
         let gate = Gate::new();
         let arguments = null_terminated(self.arguments);
         let environment = null_terminated(self.environment);
         let mut plan = Plan {
             spawn: self,
             sources: &sources,
-            image: image.as_ref().map(AsRawFd::as_raw_fd),
+            top: row.top(),
+            image,
             arguments: &arguments,
             environment: &environment,
             open_files: self.open_files.map(|soft| {
@@ -299,6 +324,8 @@ fn null_terminated(strings: &[CString]) -> Vec<*const c_char> {
 struct Plan<'a> {
     spawn: &'a Spawn<'a>,
     sources: &'a [RawFd],
+    /// One above the highest number of what it needs.
+    top: RawFd,
     /// The image, where it is an open file, out of the way of the targets.
     image: Option<RawFd>,
     arguments: &'a [*const c_char],
@@ -320,21 +347,23 @@ fn clone(plan: &mut Plan<'_>) -> Result<(Child, Given), Errno> {
     // SAFETY: all zero is a valid `clone_args`: every feature off (clone(2)).
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     let (spawn, gate) = (plan.spawn, plan.gate);
-    let asleep = match gate {
-        None => libc::CLONE_VFORK,
-        Some(gate) => {
-            arguments.child_tid = gate.running().addr() as u64;
-            libc::CLONE_CHILD_CLEARTID
-        }
-    };
-    arguments.flags = u64::from(asleep.unsigned_abs()) | spawn.namespaces.flags();
+    // It takes a copy of what it needs itself (see `places`).
+    let flags = libc::CLONE_FILES
+        | match gate {
+            None => libc::CLONE_VFORK,
+            Some(gate) => {
+                arguments.child_tid = gate.running().addr() as u64;
+                libc::CLONE_CHILD_CLEARTID
+            }
+        };
+    arguments.flags = u64::from(flags.unsigned_abs()) | spawn.namespaces.flags();
     arguments.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = spawn.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;
         arguments.cgroup = cgroup.as_raw_fd() as u64;
     }
     let meanwhile = |child: &Child| match (gate, spawn.namespaces.users) {
-        (Some(gate), Some(users)) => let_in(child, gate, users, spawn.oom_score),
+        (Some(gate), Some(users)) => let_in(child, gate, users),
         _ => Ok(()),
     };
     let data = ptr::from_mut(plan).cast();
@@ -380,22 +409,12 @@ pub(crate) unsafe fn child<T>(
     made
 }
 
-/// Gives a child its users, waits until it has executed or ended, and sets its score: not before, since
-/// the kernel gives the same one to all that share their memory and do not sleep.
-fn let_in(child: &Child, gate: &Gate, users: IdMap, score: Option<&CStr>) -> Given {
-    let files = Files::of(child);
-    let mapped = files.as_ref().map_err(|errno| *errno).and_then(|files| users.give(files));
+/// Gives a child its users, and waits until it has executed or ended.
+fn let_in(child: &Child, gate: &Gate, users: IdMap) -> Given {
+    let mapped = Files::of(child).and_then(|files| users.give(&files));
     gate.decide(mapped.is_ok());
     gate.wait_until_gone();
-    mapped.map_err(|errno| (Step::Users, errno))?;
-    match (files, score.and_then(|score| score.to_str().ok())) {
-        (Ok(files), Some(score)) => match files.write("oom_score_adj", score) {
-            // It has ended, which is told otherwise.
-            Err(Errno::SRCH | Errno::NOENT) => Ok(()),
-            written => written.map_err(|errno| (Step::OomScore, errno)),
-        },
-        _ => Ok(()),
-    }
+    mapped.map_err(|errno| (Step::Users, errno))
 }
 
 /// The child, by what `clone3` answered.
@@ -473,6 +492,9 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
         let arguments = [namespace.as_raw_fd().into(), libc::CLONE_NEWCGROUP.into(), 0];
         system_call(Step::CgroupNamespace, libc::SYS_setns, arguments)?;
     }
+    // From here on its descriptors are its own.
+    let others = [plan.top.into(), c_long::from(libc::c_uint::MAX), CLOSE_RANGE_UNSHARE];
+    system_call(Step::Descriptors, libc::SYS_close_range, others)?;
     for (target, source) in plan.sources.iter().enumerate() {
         system_call(Step::Descriptors, libc::SYS_dup3, [*source as c_long, target as c_long, 0])?;
     }
@@ -483,12 +505,12 @@ fn become_program(plan: &Plan<'_>) -> Result<std::convert::Infallible, (Step, c_
     if spawn.terminal {
         system_call(Step::Terminal, libc::SYS_ioctl, [0, libc::TIOCSCTTY as c_long, 0])?;
     }
+    if let Some(score) = spawn.oom_score {
+        set_oom_score(score)?;
+    }
+    // It opens nothing after this: its lowest free number may be above the limit.
     if let Some(limits) = &plan.open_files {
         set_open_files(limits)?;
-    }
-    // With users of its own its parent does it.
-    if let Some(score) = spawn.oom_score.filter(|_| plan.gate.is_none()) {
-        set_oom_score(score)?;
     }
     plan.confinement.before_user()?;
     if spawn.uid.is_some() || spawn.gid.is_some() {
@@ -674,6 +696,40 @@ mod tests {
     }
 
     #[test]
+    fn the_parents_other_descriptors_are_not_copied() {
+        // Takes the places of its row.
+        let script = c"set -- $(grep FDSize /proc/self/status); [ $2 -le 256 ]";
+        let shell = || spawn(c"/bin/sh", &[c"sh", c"-c", script], None).unwrap();
+        let options = rustix::process::WaitOptions::empty();
+        let wait = |child: Child| rustix::process::waitpid(Some(child.pid), options).unwrap();
+        wait(shell());
+        let null = || std::fs::File::open("/dev/null").unwrap();
+        let _many: Vec<_> = (0..600).map(|_| null()).collect();
+        let own = std::fs::read_to_string("/proc/self/status").unwrap();
+        let size = own.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+        assert!(size.trim().parse::<u32>().unwrap() > 600);
+        assert_eq!(wait(shell()).unwrap().1.exit_status(), Some(0));
+    }
+
+    #[test]
+    fn nothing_that_was_given_stays_open() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let arguments = [c"sh".into(), c"-c".into(), c"echo x".into()];
+        let child = Spawn {
+            descriptors: &[std::os::fd::AsFd::as_fd(&writer); 3],
+            ..Spawn::new(Image::Path(c"/bin/sh"), &arguments)
+        }
+        .start()
+        .unwrap();
+        drop(writer);
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::fs::File::from(reader), &mut text).unwrap();
+        assert_eq!(text, "x\n");
+        let options = rustix::process::WaitOptions::empty();
+        rustix::process::waitpid(Some(child.pid), options).unwrap();
+    }
+
+    #[test]
     fn no_other_descriptor_is_inherited() {
         // Opened without close-on-exec, as one from a careless parent would be.
         let flags = rustix::fs::OFlags::RDONLY;
@@ -761,45 +817,47 @@ mod tests {
         assert_eq!(status.exit_status(), Some(9));
     }
 
-    /// A shell script with users of its own.
-    fn mapped(script: &CStr, score: Option<&CStr>) -> Result<Child, SpawnError> {
-        // Without CAP_SYS_RESOURCE a score is no floor (proc_pid_oom_score_adj(5)).
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
-        let capabilities = u64::from_str_radix(capabilities.trim(), 16).unwrap();
-        let floor = if capabilities >> 24 & 1 == 1 { c"FLOOR=1" } else { c"FLOOR=" };
-        let null = std::fs::File::open("/dev/null").unwrap();
-        let users = Some(IdMap { first: 524_288, count: 10 });
-        Spawn {
-            environment: &[c"PATH=/usr/bin:/bin".into(), floor.into()],
-            namespaces: Namespaces { users, ..Namespaces::default() },
-            descriptors: &[std::os::fd::AsFd::as_fd(&null); 3],
-            directory: Some(c"/"),
-            oom_score: score,
-            ..Spawn::new(Image::Path(c"/bin/sh"), &[c"sh".into(), c"-c".into(), script.into()])
-        }
-        .start()
-    }
-
     #[test]
     fn in_a_user_namespace_it_is_a_root_that_is_none_outside() {
         if !rustix::process::geteuid().is_root() {
             return; // Only root may give away users.
         }
+        // Without CAP_SYS_RESOURCE a score is no floor (proc_pid_oom_score_adj(5)).
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        let capabilities = u64::from_str_radix(capabilities.trim(), 16).unwrap();
+        let floor = if capabilities >> 24 & 1 == 1 { c"FLOOR=1" } else { c"FLOOR=" };
         let own_score = || std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
         let before = own_score();
-        let script = c"[ $(id -u):$(id -g) = 0:0 ] || exit 1
+        let script = c"echo x
+            [ $(id -u):$(id -g) = 0:0 ] || exit 1
             set -- $(cat /proc/self/uid_map /proc/self/gid_map)
             [ \"$*\" = '0 524288 10 0 524288 10' ] || exit 2
             grep -q '^CapEff:[[:space:]]*0*$' /proc/self/status && exit 3
             [ -w /etc/passwd ] && exit 4
             while [ $(cat /proc/self/oom_score_adj) != 8 ]; do sleep 0.01; done
             [ \"$FLOOR\" ] && echo 7 2>/dev/null > /proc/self/oom_score_adj && exit 5; exit 9";
-        let child = match mapped(script, Some(c"8")) {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let arguments = [c"sh".into(), c"-c".into(), script.into()];
+        let started = Spawn {
+            environment: &[c"PATH=/usr/bin:/bin".into(), floor.into()],
+            namespaces: Namespaces {
+                users: Some(IdMap { first: 524_288, count: 10 }),
+                ..Namespaces::default()
+            },
+            descriptors: &[std::os::fd::AsFd::as_fd(&writer); 3],
+            directory: Some(c"/"),
+            ..Spawn::new(Image::Path(c"/bin/sh"), &arguments)
+        }
+        .start();
+        let child = match started {
             // No user namespaces here.
             Err(SpawnError { step: Step::Clone, .. }) => return,
             child => child.unwrap(),
         };
+        // It has executed once it says so.
+        assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(2));
+        child.set_oom_score(c"8").unwrap();
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", child.pid.as_raw_nonzero()))
                 .unwrap();
@@ -809,6 +867,19 @@ mod tests {
         let (_, status) = rustix::process::waitpid(Some(child.pid), options).unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(9));
         assert_eq!(own_score(), before, "the parent's own");
+    }
+
+    #[test]
+    fn with_users_of_its_own_no_score_is_set_on_the_way() {
+        let users = Some(IdMap { first: 524_288, count: 10 });
+        let error = Spawn {
+            namespaces: Namespaces { users, ..Namespaces::default() },
+            oom_score: Some(c"8"),
+            ..Spawn::new(Image::Path(c"/bin/true"), &[c"true".into()])
+        }
+        .start()
+        .unwrap_err();
+        assert_eq!((error.step, error.errno), (Step::OomScore, Errno::INVAL));
     }
 
     #[test]

@@ -126,11 +126,18 @@ async fn populate(
     };
     let ready = async {
         // The call blocks until the daemon was executed, for long where the cell's limits hold it up.
-        let (_child, exit) = on_thread(move || birth.give())
+        let (child, exit) = on_thread(move || birth.give())
             .await
             .ok_or_else(|| not_ready(path, "its start panicked".into()))?
             .map_err(|error| error.of(path))?;
         let version = await_ready(path, &line).await?;
+        if users.is_some() {
+            // What it has in a user namespace it cannot set back for its workloads, which would keep the
+            // right to it: there it is protected no more than they are.
+            child
+                .set_oom_score(WORKLOAD_OOM_SCORE)
+                .map_err(|source| AllocateError::Spawn { cell: path.clone(), source })?;
+        }
         Standing::Live.note(cgroup)?;
         Ok::<_, AllocateError>((exit, version))
     };
@@ -250,9 +257,7 @@ impl Birth {
             directory: Some(c"/"),
             uid: None,
             gid: None,
-            // What it has in a user namespace it cannot set back for its workloads, which would keep the
-            // right to it: there it is protected no more than they are.
-            oom_score: self.namespaces.users.map(|_| WORKLOAD_OOM_SCORE),
+            oom_score: None,
             open_files: None,
             confinement: Confinement::default(),
         };
