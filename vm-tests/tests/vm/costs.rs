@@ -22,10 +22,10 @@ struct Costs {
 const CALL: Costs = Costs { system_calls: 3.5, faults: 0.1, switches: 1.2 };
 const CALLS: u32 = 400;
 /// Allocate, Start, Wait and Free of an isolated cell that runs `true`, with what `true` itself costs.
-const CYCLE: Costs = Costs { system_calls: 540.0, faults: 252.0, switches: 75.0 };
+const CYCLE: Costs = Costs { system_calls: 518.0, faults: 246.0, switches: 55.0 };
 const CYCLES: u32 = 40;
 /// The private memory of an idle, isolated cell's daemon, in KiB.
-const IDLE_KIB: u64 = 136;
+const IDLE_KIB: u64 = 132;
 const IDLE_CELLS: usize = 30;
 
 /// Begins to count, on the node (Documentation/trace/histogram.rst of the kernel). What the kernel's own
