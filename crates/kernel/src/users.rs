@@ -2,7 +2,7 @@
 //! parent does, while the process waits.
 //!
 //! ```text
-//! parent: clone3 ─ map, open the gate ─ (waits) ──────────────────── score ─ read the outcome
+//! parent: clone3 ─ map, open the gate ─ (waits) ──────────────────── read the outcome
 //! child:      └─ (waits at the gate) ─ become user 0 ─ … ─ execve ─┘
 //! ```
 //!
@@ -75,8 +75,9 @@ impl Files {
 #[derive(Debug)]
 pub(crate) struct Gate {
     state: AtomicU32,
-    /// The kernel makes it 0, and wakes who waits, when the child leaves the memory that it shares
-    /// with its parent: it has executed, or ended (`CLONE_CHILD_CLEARTID`).
+    /// The kernel makes it 0, and wakes who waits, when the child will not look at the memory again that it
+    /// shares with its parent: it executes, or has ended (`CLONE_CHILD_CLEARTID`). It may have that memory
+    /// for an instant still.
     running: AtomicU32,
 }
 
@@ -113,7 +114,7 @@ impl Gate {
         let _ = futex::wake(&self.state, Flags::empty(), 1);
     }
 
-    /// For the parent: waits until the child has executed, or ended.
+    /// For the parent: waits until the child executes, or has ended.
     pub(crate) fn wait_until_gone(&self) {
         loop {
             match self.running.load(Ordering::Acquire) {

@@ -46,6 +46,15 @@ async fn its_root_is_an_unprivileged_user_outside() {
     assert!(inside.isolate_process, "{inside:?}");
     assert_eq!(user_of(&api, seen.daemon_pid).await, FIRST);
 
+    // No better protected from the OOM killer than any workload, none of which can make itself so.
+    let score = format!("cat /proc/{}/oom_score_adj", seen.daemon_pid);
+    assert_eq!(api.numbers_on_node::<i32, 1>(&score).await, [0]);
+    let lower = "echo -1 2>/dev/null > /proc/self/oom_score_adj && echo lowered; cat /proc/self/oom_score_adj";
+    assert_eq!(run_as(&api, "own-users", lower).await.success(), "0\n");
+    // What all in it are held to cannot be had from its daemon, and so not be taken away.
+    let held = run_as(&api, "own-users", "ls -l /proc/1/fd").await.success();
+    assert!(held.contains("socket:") && !held.contains("bpf-prog"), "{held}");
+
     assert_eq!(api.run("own-users", "id -u; id -g").await.success(), "0\n0\n");
     let map = api.run("own-users", "cat /proc/self/uid_map /proc/self/gid_map").await.success();
     let map: Vec<&str> = map.split_whitespace().collect();

@@ -42,6 +42,7 @@ impl Running {
             process::raise_open_files()?;
             protect_from_oom();
         }
+        reserve_descriptors();
         let base = match place {
             Some(place) => Base::resume(place)?,
             None => Base::take(is_init, &settings.runtime_directory)?,
@@ -100,6 +101,17 @@ impl Running {
         }
         self.cells.changes().close();
         self.base.leave();
+    }
+}
+
+/// Before there are many. Without, each start of a cell takes longer the more there are.
+fn reserve_descriptors() {
+    match aurae_kernel::spawn::reserve() {
+        Ok(true) => {}
+        Ok(false) => tracing::info!(
+            "this kernel copies tables of descriptors wrongly (CVE-2024-45025): with many cells, a cell's start takes longer"
+        ),
+        Err(error) => tracing::info!(%error, "no descriptors are reserved for new processes"),
     }
 }
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The first message is read only where it matters: where it names the resource, or a policy looks at it. It is
-//! waited for in any case, but who may not is told so before where it does not matter, or where it is long and
-//! no message could matter.
+//! waited for in any case, but who may not is told so before where it does not matter, or where no message could matter
+//! and the principal has much kept.
 
 use std::sync::Arc;
 

@@ -86,8 +86,8 @@ impl<'a, B: Arriving> Begun<'a, B> {
         self
     }
 
-    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most, if `may_hold` where its principal then has
-    /// more kept than [`MAX_REQUEST_BYTES_UNASKED`].
+    /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most. Where its principal has more kept than
+    /// [`MAX_REQUEST_BYTES_UNASKED`], `may_hold` says whether it goes on.
     ///
     /// Not before: what a caller is told must not depend on whether its message came with its headers.
     pub(super) async fn first(

@@ -6,7 +6,7 @@
 //! ```
 
 use std::os::fd::AsFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aurae_kernel::Error;
 use aurae_kernel::cgroup::Cgroup;
@@ -18,7 +18,7 @@ use aurae_model::{DeviceAccess, DeviceRule, Devices, Landlock, Security};
 
 /// The policy of programs that ask for no device. It is loaded once for all zones, which get it with their
 /// configuration: the kernel takes most of a millisecond to check and translate it.
-static USUAL_DEVICES: Mutex<Option<Policy>> = Mutex::new(None);
+static USUAL_DEVICES: Mutex<Option<Arc<Policy>>> = Mutex::new(None);
 
 /// Why a program cannot be held to what it may do. It is not started then.
 #[derive(Debug, thiserror::Error)]
@@ -145,27 +145,25 @@ pub struct Held {
 /// # Errors
 /// What the kernel says.
 pub(in crate::runtime) fn hold_usual(cgroup: &Cgroup) -> Result<(), Error> {
-    with_usual(|policy| policy.attach(cgroup.as_fd()))
+    usual()?.attach(cgroup.as_fd())
 }
 
-/// Does something with the policy of the devices that every program may use.
+/// The policy of the devices that every program may use.
 ///
 /// # Errors
-/// It cannot be loaded, or what comes of what is done.
-pub(in crate::runtime) fn with_usual<T>(
-    what: impl FnOnce(&Policy) -> Result<T, Error>,
-) -> Result<T, Error> {
+/// It cannot be loaded.
+pub(in crate::runtime) fn usual() -> Result<Arc<Policy>, Error> {
     let mut usual = USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
     let policy = match usual.take() {
         Some(policy) => policy,
-        None => Policy::load(&device::USUAL)?,
+        None => Arc::new(Policy::load(&device::USUAL)?),
     };
-    what(usual.insert(policy))
+    Ok(Arc::clone(usual.insert(policy)))
 }
 
 /// Takes the policy of the devices that every program may use from the daemon above.
 pub(crate) fn take_usual(policy: Policy) {
-    *USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner) = Some(policy);
+    *USUAL_DEVICES.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policy));
 }
 
 fn devices(rules: &[DeviceRule]) -> Result<HeldDevices, ConfineError> {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How long a thread waits for more work. To make one and to end it takes a good part of what it takes to start a
-/// process.
-const KEPT: Duration = Duration::from_secs(1);
+/// process; but in a zone it counts as one of the cell's processes.
+const KEPT: Duration = Duration::from_millis(100);
 
 type Work = Box<dyn FnOnce() + Send>;
 

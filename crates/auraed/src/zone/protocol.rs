@@ -1,8 +1,8 @@
 //! What a daemon and the daemon of a zone tell each other over their line, beside the API.
 //!
 //! ```text
-//! parent ─ Config ──────────▶ zone      before it is started; it reads it first. With it comes (SCM_RIGHTS)
-//!                                       the policy of the devices that every program may use
+//! parent ─ Config ──────────▶ zone      before it is started; it reads it first. With it may come
+//!                                       (SCM_RIGHTS) what holds programs to the usual devices
 //! parent ◀───── Ready | Failed ─ zone   once
 //! parent ◀──────────── Started ─ zone   for each process, named by SCM_CREDENTIALS
 //! parent ─ Numbered ────────▶ zone      how the daemons above number that process

@@ -149,12 +149,19 @@ async fn populate(
     Ok((own_cgroup, watched, Reached { connection, version }, daemon))
 }
 
-/// Tells the zone what it is to be, before it is there.
+/// Tells the zone what it is to be, before it is there, and gives it what its programs are held to. One with users
+/// of its own is held to that itself, and whoever has the policy could take it away.
 fn configure(line: &Line, config: &Config) -> aurae_kernel::Result<()> {
-    let config = config.encode_to_vec();
-    let sent = confine::with_usual(|policy| Ok(line.send_descriptor(&config, policy.as_fd())));
-    // Where no policy can be loaded, that is told of the programs that need it.
-    sent.unwrap_or_else(|_| line.send(&config, None))
+    let bytes = config.encode_to_vec();
+    let policy = match config.users() {
+        Some(_) => None,
+        // Where it cannot be loaded, the programs that need it say so.
+        None => confine::usual().ok(),
+    };
+    match policy {
+        Some(policy) => line.send_descriptor(&bytes, policy.as_fd()),
+        None => line.send(&bytes, None),
+    }
 }
 
 fn config(settings: &CellsSettings, path: &CellPath, spec: &CellSpec, cgroup: &Cgroup) -> Config {
