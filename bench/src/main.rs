@@ -103,8 +103,8 @@ struct Run {
     /// What the report says of how the machine runs.
     #[arg(long, default_value = "the host itself")]
     how: String,
-    /// Measures these groups of figures alone; may be given more than once.
-    #[arg(long, value_parser = group_names())]
+    /// Measures these groups of figures alone: names with commas, or more than once.
+    #[arg(long, value_delimiter = ',', value_parser = group_names())]
     only: Vec<String>,
 }
 

@@ -75,8 +75,8 @@ pub fn run(workspace: &Workspace, wanted: &Wanted) -> Result<()> {
         results.push(bench.scripts());
     }
     // What could be measured is shown.
-    bench.report()?;
-    results.into_iter().collect()
+    let shown = bench.report();
+    results.into_iter().collect::<Result<()>>().and(shown)
 }
 
 fn whole_on_host(bench: &Bench, only: &[String]) -> Result<()> {
