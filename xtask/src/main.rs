@@ -55,15 +55,9 @@ struct BenchArguments {
     #[arg(long)]
     host: bool,
     /// Measures these groups of figures alone: names with commas, or more than once.
-    #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = GROUPS)]
+    #[arg(long, value_name = "GROUP", value_delimiter = ',', value_parser = bench::GROUPS)]
     only: Vec<String>,
 }
-
-/// The groups of figures: those of `bench/`, and those of several machines, which are measured here.
-const GROUPS: [&str; 13] = [
-    "zone", "cycle", "start", "rpc", "decision", "fairness", "logs", "many", "memory", "scale",
-    "fleet", "boots", "scripts",
-];
 
 #[derive(Args)]
 struct TestArguments {

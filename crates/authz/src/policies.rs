@@ -24,7 +24,7 @@ use cedar_policy::{
 use prost_reflect::DynamicMessage;
 
 use crate::contract::{Contract, Method};
-use crate::entities::Vocabulary;
+use crate::entities::{Kin, Vocabulary};
 use crate::evaluate::{Applicable, Held, Looks};
 use crate::problem::{PolicyErrors, Problem, place};
 use crate::resource::Kind;
@@ -262,9 +262,7 @@ impl Policies {
     /// request. It says nothing of what exists, and takes longer than a decision that is kept.
     #[must_use]
     pub fn could_permit(&self, principal: &Principal, method: &Method) -> bool {
-        self.vocabulary.asked(principal, method).is_some_and(|(principal, action)| {
-            self.held.iter().any(|held| held.could_permit(&principal, action))
-        })
+        self.has(principal, method, Held::could_permit)
     }
 
     /// What the policies say.
@@ -304,8 +302,18 @@ impl Policies {
 
     /// Whether a policy that could apply looks at more of the resource than its kind.
     fn looks_at_resource(&self, principal: &Principal, method: &Method) -> bool {
+        self.has(principal, method, Held::looks_at_resource)
+    }
+
+    /// Whether there is a policy like this, for whoever asks and what for.
+    fn has(
+        &self,
+        principal: &Principal,
+        method: &Method,
+        like: impl Fn(&Held, &Kin, &Kin) -> bool,
+    ) -> bool {
         self.vocabulary.asked(principal, method).is_some_and(|(principal, action)| {
-            self.held.iter().any(|held| held.looks_at_resource(&principal, action))
+            self.held.iter().any(|held| like(held, &principal, action))
         })
     }
 

@@ -29,6 +29,11 @@ use machine::Init;
 /// The groups of figures that are not measured by `aurae-bench run`.
 const BOOTS: &str = "boots";
 const SCRIPTS: &str = "scripts";
+/// All groups of figures: those that `bench/` measures, and the two that are measured from here.
+pub const GROUPS: [&str; 13] = [
+    "zone", "cycle", "start", "rpc", "decision", "fairness", "logs", "many", "memory", "scale",
+    "fleet", BOOTS, SCRIPTS,
+];
 /// Where the scripts are, below the workspace.
 const SCRIPTS_AT: &str = "bench/scripts";
 /// How many times each init boots.

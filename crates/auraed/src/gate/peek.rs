@@ -29,7 +29,7 @@ use tonic::codegen::StdError;
 
 use super::Refused;
 use crate::reply;
-use crate::server::{MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES_UNASKED};
+use crate::server::{MAX_MESSAGE_BYTES, MAX_REQUEST_BYTES_OF_DENIED};
 use crate::share::{Exceeded, Held, Memory};
 
 /// How long the first message of a request may take, and the end of a request that has one message: one has
@@ -87,7 +87,7 @@ impl<'a, B: Arriving> Begun<'a, B> {
     }
 
     /// Waits for the first message, for [`FIRST_MESSAGE_TIMEOUT`] at most. Where its principal has more kept than
-    /// [`MAX_REQUEST_BYTES_UNASKED`], `may_hold` says whether it goes on.
+    /// [`MAX_REQUEST_BYTES_OF_DENIED`], `may_hold` says whether it goes on.
     ///
     /// Not before: what a caller is told must not depend on whether its message came with its headers.
     pub(super) async fn first(
@@ -279,7 +279,7 @@ impl<'a> Taken<'a> {
         let capacity = if needed == 0 { 0 } else { self.capacity(needed) };
         let kept = self.kept.get_or_insert_with(|| Kept::nothing(self.memory));
         kept.held.set(headers_take(self.headers) + capacity)?;
-        if self.memory.held() > MAX_REQUEST_BYTES_UNASKED {
+        if self.memory.held() > MAX_REQUEST_BYTES_OF_DENIED {
             may_hold()?;
         }
         if needed > 0 {

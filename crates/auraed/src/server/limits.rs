@@ -47,11 +47,11 @@ pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 pub const MAX_REQUEST_BYTES_PER_PRINCIPAL: usize = 8 * (MAX_MESSAGE_BYTES + 5);
 /// The same of all principals together: what four may hold, and what a node of 1 GiB can spare.
 pub const MAX_REQUEST_BYTES: usize = 4 * MAX_REQUEST_BYTES_PER_PRINCIPAL;
-/// Of what a principal may hold, so many bytes may be held for calls that no rule could allow it, with those of its other
-/// calls: dozens of short requests whose messages come after their headers. More are refused with PERMISSION_DENIED.
-pub const MAX_REQUEST_BYTES_UNASKED: usize = 64 << 10;
-/// What the requests of one connection of an executable may hold to the daemon of its own zone, of which there are 64: it may ask
-/// for names only, and the daemon of a zone is meant to have a few hundred kilobytes.
+/// What a principal may hold before a call that no rule could allow it is refused unread, with PERMISSION_DENIED: dozens
+/// of short requests whose messages come after their headers. What its other calls hold counts, too.
+pub const MAX_REQUEST_BYTES_OF_DENIED: usize = 64 << 10;
+/// What the requests on one connection of an executable to the daemon of its own zone may hold. There are 64 of
+/// them: it may ask for names only, and the daemon of a zone is meant to have a few hundred kilobytes.
 pub const MAX_REQUEST_BYTES_INSIDE: usize = 64 << 10;
 /// Requests at once on such a connection: of all of them together a thousand, each of some kilobytes.
 pub const MAX_STREAMS_INSIDE: u32 = 16;

@@ -188,12 +188,12 @@ async fn of_who_may_not_in_any_case_little_is_kept() {
         assert!(begun(&NONE, body(&bytes, piece), &memory, denied).await.is_ok());
     }
     let refused = Some(Refused::Denied(denied().unwrap_err()));
-    let long = frame(&vec![0; MAX_REQUEST_BYTES_UNASKED]);
+    let long = frame(&vec![0; MAX_REQUEST_BYTES_OF_DENIED]);
     assert_eq!(begun(&NONE, body(&long, 1024), &memory, denied).await.err(), refused);
     assert_eq!(memory.held(), 0);
     // Of all that one principal begins, together.
     let mut most = Held::of(&memory);
-    most.set(MAX_REQUEST_BYTES_UNASKED).unwrap();
+    most.set(MAX_REQUEST_BYTES_OF_DENIED).unwrap();
     assert_eq!(begun(&NONE, dripping(&[b"\0\0"]), &memory, denied).await.err(), refused);
     assert!(begun(&NONE, body(&bytes, bytes.len()), &memory, denied).await.is_ok());
     assert!(begun(&NONE, body(&bytes, 1), &memory, || Ok(())).await.is_ok());

@@ -258,7 +258,7 @@ async fn little_is_kept_of_what_no_rule_could_allow() {
         (0..MANY).map(|number| half(&mallory, START, begun[number % 2])).collect();
     let refused = async {
         // The three headers of each count.
-        while open.len() > MAX_REQUEST_BYTES_UNASKED / (3 * 128) {
+        while open.len() > MAX_REQUEST_BYTES_OF_DENIED / (3 * 128) {
             let refused = open.next().await.unwrap();
             assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
             assert!(
@@ -268,7 +268,7 @@ async fn little_is_kept_of_what_no_rule_could_allow() {
         }
     };
     tokio::time::timeout(PATIENCE, refused).await.expect("more of them are waited for");
-    assert!(guest.memory().held() <= MAX_REQUEST_BYTES_UNASKED, "{}", guest.memory().held());
+    assert!(guest.memory().held() <= MAX_REQUEST_BYTES_OF_DENIED, "{}", guest.memory().held());
     let record = fixture.recorded(|entry| is_for(entry, "/Start")).await;
     assert_eq!((record.decision, record.code), (Decision::Denied, Code::PermissionDenied));
 }

@@ -79,8 +79,7 @@ impl Fixture {
         Self::new(pki, &files, audit, per_second)
     }
 
-    /// With a server that reads these files.
-    /// A server that reads a revocation list, which is there and revokes nobody.
+    /// With a server that reads a revocation list, which is there and revokes nobody.
     fn with_list() -> (Self, PathBuf) {
         let pki = Pki::new();
         let list = pki.path("crl.pem");
@@ -89,6 +88,7 @@ impl Fixture {
         (Self::with(pki, &files), list)
     }
 
+    /// With a server that reads these files.
     fn with(pki: Pki, files: &TlsFiles) -> Self {
         Self::new(pki, files, Audit::in_memory(), REQUESTS_PER_SECOND)
     }
